@@ -1,1 +1,30 @@
-"""."""
+"""OpenTelemetry-native observability for real-time voice AI.
+
+The core needs `opentelemetry-api` alone; without an SDK it does nothing, at no cost. What is listed here is the
+public API; the SDK side (store, sender, providers) is `voicespan.sdk.pipeline.configure`.
+"""
+
+from voicespan.attributes import Model
+from voicespan.content import Capture, capture_from_environment
+from voicespan.cost import prices_of
+from voicespan.events import Close, Event, ToolOutcome
+from voicespan.gemini import GeminiTranslator
+from voicespan.identity import Identity
+from voicespan.lifecycle import Lifecycle
+from voicespan.session import VoiceSession
+from voicespan.usage import Usage
+
+__all__ = [
+    "Capture",
+    "Close",
+    "Event",
+    "GeminiTranslator",
+    "Identity",
+    "Lifecycle",
+    "Model",
+    "ToolOutcome",
+    "Usage",
+    "VoiceSession",
+    "capture_from_environment",
+    "prices_of",
+]

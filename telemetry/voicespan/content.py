@@ -1,0 +1,47 @@
+"""What text may leave the process: transcripts, messages, tool arguments and results, instructions.
+
+Off unless asked for by OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT (NO_CONTENT, SPAN_ONLY, EVENT_ONLY or
+SPAN_AND_EVENT). Spans are where Voicespan puts content, so EVENT_ONLY leaves it out of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+CAPTURE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_MODES = {"NO_CONTENT": False, "EVENT_ONLY": False, "SPAN_ONLY": True, "SPAN_AND_EVENT": True}
+
+# One captured field holds at most this many characters: backends cut or reject spans beyond a few megabytes.
+MAX_FIELD = 16_384
+_CUT = " […]"
+
+logger = logging.getLogger(__name__)
+
+
+def _unchanged(text: str) -> str:
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Whether content goes on spans, and what is done to each text first."""
+
+    on_spans: bool = False
+    redact: Callable[[str], str] = _unchanged
+
+    def text(self, text: str) -> str:
+        """A text as it may leave: redacted, then cut to `MAX_FIELD` characters."""
+        text = self.redact(text)
+        return text if len(text) <= MAX_FIELD else text[: MAX_FIELD - len(_CUT)] + _CUT
+
+
+def capture_from_environment(environ: Mapping[str, str] = os.environ) -> Capture:
+    """The capture mode that the standard variable asks for; anything it does not know captures nothing."""
+    asked = environ.get(CAPTURE_VARIABLE, "").strip()
+    mode = _MODES.get(asked.upper() or "NO_CONTENT")
+    if mode is None:
+        logger.warning("%s=%r is none of %s: no content is captured", CAPTURE_VARIABLE, asked, ", ".join(_MODES))
+    return Capture(on_spans=bool(mode))

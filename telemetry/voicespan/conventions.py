@@ -1,0 +1,249 @@
+"""Every name that Voicespan emits, with type, unit, origin and stability. A rename touches this file only.
+
+Constants are plain strings; `ATTRIBUTES` and `SPANS` hold what is known of them. `python -m voicespan.conventions`
+prints the reference page that stands in docs/conventions.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SCOPE = "voicespan"
+
+OTEL = "OpenTelemetry semantic conventions"
+GENAI = "OpenTelemetry GenAI semantic conventions"
+LANGFUSE = "Langfuse's OTLP endpoint"
+OWN = "Voicespan"
+
+Stability = Literal["stable", "development"]
+AttributeType = Literal["string", "int", "double", "boolean", "string[]", "JSON string"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """An attribute's name and what its values are. `unit` is a UCUM code, or empty."""
+
+    name: str
+    type: AttributeType
+    unit: str
+    brief: str
+    origin: str
+    stability: Stability
+
+
+@dataclass(frozen=True, slots=True)
+class SpanName:
+    """A span's name (a template where it has a part in braces), kind, and what it lasts for."""
+
+    name: str
+    kind: Literal["SERVER", "CLIENT", "INTERNAL"]
+    brief: str
+
+
+ATTRIBUTES: dict[str, Attribute] = {}
+SPANS: dict[str, SpanName] = {}
+
+
+def _attribute(  # noqa: PLR0917 - a table's row, read as one
+    name: str, type_: AttributeType, brief: str, origin: str, unit: str = "", stability: Stability = "development"
+) -> str:
+    ATTRIBUTES[name] = Attribute(name, type_, unit, brief, origin, stability)
+    return name
+
+
+def _span(name: str, kind: Literal["SERVER", "CLIENT", "INTERNAL"], brief: str) -> str:
+    SPANS[name] = SpanName(name, kind, brief)
+    return name
+
+
+# --- spans ----------------------------------------------------------------------------------------------------------
+
+VOICE_SESSION = _span("Voice Session", "SERVER", "the upgrade request, until accept or refusal")
+WEBSOCKET_SESSION = _span("WebSocket Session", "INTERNAL", "the call, from accept to close")
+LIVE_CONNECTION = _span(
+    "Live Connection {index}",
+    "CLIENT",
+    "dial and setup of one connection to the model; from the second on it starts where the former one stopped serving",
+)
+TURN = _span("Turn {index}", "CLIENT", "from the end of the user's words to the end of the model's answer")
+TOOL = _span("tool-{name}", "INTERNAL", "from the model's call to the response that was sent back")
+CHAT = _span("Chat", "CLIENT", "a typed question over REST, its tools and its answer")
+
+# --- identity -------------------------------------------------------------------------------------------------------
+
+SESSION_ID = _attribute("session.id", "string", "the voice session", OTEL)
+USER_ID = _attribute("user.id", "string", "the user, as the program names them", OTEL)
+BACKEND = _attribute(
+    "voicespan.backend", "string", "what answered: gemini, vertex or simulator. A simulated call says so here", OWN
+)
+ENTRY = _attribute("voicespan.entry", "boolean", "the span is the root of what a GenAI backend shows", OWN)
+
+# --- GenAI ----------------------------------------------------------------------------------------------------------
+
+OPERATION_NAME = _attribute("gen_ai.operation.name", "string", "generate_content or execute_tool", GENAI)
+PROVIDER_NAME = _attribute("gen_ai.provider.name", "string", "gcp.gemini or gcp.vertex_ai", GENAI)
+CONVERSATION_ID = _attribute("gen_ai.conversation.id", "string", "the program's own id of the conversation", GENAI)
+REQUEST_MODEL = _attribute("gen_ai.request.model", "string", "the model asked for", GENAI)
+RESPONSE_MODEL = _attribute("gen_ai.response.model", "string", "the model that answered", GENAI)
+OUTPUT_TYPE = _attribute("gen_ai.output.type", "string", "speech or text", GENAI)
+FINISH_REASONS = _attribute("gen_ai.response.finish_reasons", "string[]", "why each generation stopped", GENAI)
+INPUT_TOKENS = _attribute("gen_ai.usage.input_tokens", "int", "all tokens read, cached ones included", GENAI, "{token}")
+OUTPUT_TOKENS = _attribute(
+    "gen_ai.usage.output_tokens", "int", "all tokens written, reasoning included", GENAI, "{token}"
+)
+CACHE_READ_TOKENS = _attribute(
+    "gen_ai.usage.cache_read.input_tokens", "int", "input tokens that came from a cache", GENAI, "{token}"
+)
+REASONING_TOKENS = _attribute(
+    "gen_ai.usage.reasoning.output_tokens", "int", "output tokens that were thoughts", GENAI, "{token}"
+)
+INPUT_MESSAGES = _attribute("gen_ai.input.messages", "JSON string", "what the model was told; opt-in", GENAI)
+OUTPUT_MESSAGES = _attribute("gen_ai.output.messages", "JSON string", "what the model answered; opt-in", GENAI)
+SYSTEM_INSTRUCTIONS = _attribute("gen_ai.system_instructions", "JSON string", "the instructions; opt-in", GENAI)
+TOOL_NAME = _attribute("gen_ai.tool.name", "string", "the tool's name", GENAI)
+TOOL_TYPE = _attribute("gen_ai.tool.type", "string", "function", GENAI)
+TOOL_CALL_ID = _attribute("gen_ai.tool.call.id", "string", "the provider's id of the call", GENAI)
+TOOL_ARGUMENTS = _attribute("gen_ai.tool.call.arguments", "JSON string", "the call's arguments; opt-in", GENAI)
+TOOL_RESULT = _attribute("gen_ai.tool.call.result", "JSON string", "what the tool returned; opt-in", GENAI)
+
+SERVER_ADDRESS = _attribute("server.address", "string", "the provider's host", OTEL, stability="stable")
+SERVER_PORT = _attribute("server.port", "int", "the provider's port", OTEL, stability="stable")
+ERROR_TYPE = _attribute("error.type", "string", "what went wrong, as a low-cardinality name", OTEL, stability="stable")
+
+# --- the session ----------------------------------------------------------------------------------------------------
+
+_SESSION = "voicespan.session."
+SESSION_TURNS = _attribute(_SESSION + "turns", "int", "turns", OWN, "{turn}")
+SESSION_GENERATIONS = _attribute(_SESSION + "generations", "int", "generations in all turns", OWN, "{generation}")
+SESSION_TOOL_CALLS = _attribute(_SESSION + "tool_calls", "int", "tool calls", OWN, "{call}")
+SESSION_CONNECTIONS = _attribute(_SESSION + "connections", "int", "connections dialled", OWN, "{connection}")
+SESSION_RECONNECTS = _attribute(_SESSION + "reconnects", "int", "connections after the first", OWN, "{connection}")
+SESSION_INTERRUPTIONS = _attribute(_SESSION + "interruptions", "int", "answers cut short", OWN, "{interruption}")
+SESSION_BARGE_INS = _attribute(_SESSION + "barge_ins", "int", "answers cut short by speech", OWN, "{interruption}")
+SESSION_INPUT_AUDIO = _attribute(_SESSION + "input_audio_duration", "double", "audio sent to the model", OWN, "s")
+SESSION_OUTPUT_AUDIO = _attribute(_SESSION + "output_audio_duration", "double", "audio the model sent", OWN, "s")
+SESSION_COST = _attribute(_SESSION + "cost", "double", "cost of all priced usage, at list price", OWN, "USD")
+SESSION_USAGE = _attribute(_SESSION + "usage_details", "JSON string", "tokens by bucket over the session", OWN)
+SESSION_PROVIDER_TOTAL = _attribute(
+    _SESSION + "provider_total_tokens", "int", "the sum of the provider's own totals", OWN, "{token}"
+)
+SESSION_TURNS_WITHOUT_USAGE = _attribute(
+    _SESSION + "turns_without_usage", "int", "turns the provider reported no usage for", OWN, "{turn}"
+)
+SESSION_TTFA_P50 = _attribute(_SESSION + "time_to_first_audio.p50", "double", "the median over its turns", OWN, "s")
+SESSION_TTFA_P95 = _attribute(_SESSION + "time_to_first_audio.p95", "double", "the 95th percentile", OWN, "s")
+SESSION_CLOSE_CODE = _attribute(_SESSION + "close_code", "int", "the client socket's close code", OWN)
+SESSION_CLOSE_REASON = _attribute(_SESSION + "close_reason", "string", "the close reason", OWN)
+SESSION_CLOSE_INITIATOR = _attribute(_SESSION + "close_initiator", "string", "client, server, provider or process", OWN)
+
+# --- connections to the model ---------------------------------------------------------------------------------------
+
+_CONNECTION = "voicespan.connection."
+CONNECTION_INDEX = _attribute(_CONNECTION + "index", "int", "from 1", OWN)
+CONNECTION_SETUP = _attribute(_CONNECTION + "setup_duration", "double", "from dialling to the setup's answer", OWN, "s")
+CONNECTION_GAP = _attribute(
+    _CONNECTION + "gap_duration", "double", "time without service before this connection took over", OWN, "s"
+)
+CONNECTION_RESUMED = _attribute(_CONNECTION + "resumed", "boolean", "a resumption handle was presented", OWN)
+CONNECTION_HANDLE_AGE = _attribute(_CONNECTION + "handle_age", "double", "how old that handle was", OWN, "s")
+CONNECTION_CLOSE_CODE = _attribute(
+    _CONNECTION + "close_code", "int", "close code of the connection this one replaces, or of the failed attempt", OWN
+)
+CONNECTION_CLOSE_REASON = _attribute(_CONNECTION + "close_reason", "string", "its reason", OWN)
+CONNECTION_CLOSE_INITIATOR = _attribute(_CONNECTION + "close_initiator", "string", "who closed it", OWN)
+CONNECTION_GO_AWAY = _attribute(
+    _CONNECTION + "go_away.time_left", "double", "what the provider's notice left to the former one", OWN, "s"
+)
+
+# --- turns ----------------------------------------------------------------------------------------------------------
+
+_TURN = "voicespan.turn."
+TURN_INDEX = _attribute(_TURN + "index", "int", "from 1", OWN)
+TURN_START_SOURCE = _attribute(_TURN + "start_source", "string", "what the turn's start was taken from", OWN)
+TURN_START_CONFIDENCE = _attribute(_TURN + "start_confidence", "string", "measured or inferred", OWN)
+TURN_END_REASON = _attribute(_TURN + "end_reason", "string", "why the turn ended", OWN)
+TURN_INTERRUPTED = _attribute(_TURN + "interrupted", "boolean", "the rest of the answer was dropped", OWN)
+TURN_INTERRUPTION_CAUSE = _attribute(
+    _TURN + "interruption_cause", "string", "speech (a barge-in), tool_response or retracted", OWN
+)
+TURN_GENERATIONS = _attribute(_TURN + "generations", "int", "generations in this turn", OWN, "{generation}")
+TURN_STALL_KIND = _attribute(_TURN + "stall_kind", "string", "how an expected answer failed to come", OWN)
+TTFA = _attribute(
+    "voicespan.time_to_first_audio",
+    "double",
+    "from the turn's start to its first 10 ms of audio; absent where no start before the output is known",
+    OWN,
+    "s",
+)
+OUTPUT_AUDIO = _attribute("voicespan.audio.output_duration", "double", "audio the model sent in this turn", OWN, "s")
+USAGE_SOURCE = _attribute("voicespan.usage.source", "string", "provider, or missing", OWN)
+PROVIDER_TOTAL = _attribute(
+    "voicespan.usage.provider_total_tokens",
+    "int",
+    "the provider's own total; Gemini leaves thoughts out",
+    OWN,
+    "{token}",
+)
+COST_SOURCE = _attribute("voicespan.cost.source", "string", "whose price list was used", OWN)
+COST_VERSION = _attribute("voicespan.cost.version", "string", "its version", OWN)
+TOOL_OUTCOME = _attribute("voicespan.tool.outcome", "string", "ok, error, timeout, cancelled or orphaned", OWN)
+
+# --- Langfuse -------------------------------------------------------------------------------------------------------
+
+LF_TRACE_NAME = _attribute("langfuse.trace.name", "string", "the trace's name, on every span of it", LANGFUSE)
+LF_TRACE_TAGS = _attribute("langfuse.trace.tags", "string[]", "the trace's tags, on every span of it", LANGFUSE)
+LF_TYPE = _attribute("langfuse.observation.type", "string", "agent, generation, tool or span", LANGFUSE)
+LF_INPUT = _attribute("langfuse.observation.input", "JSON string", "chat messages in; opt-in", LANGFUSE)
+LF_OUTPUT = _attribute("langfuse.observation.output", "JSON string", "chat messages out; opt-in", LANGFUSE)
+LF_MODEL = _attribute("langfuse.observation.model.name", "string", "the model, without a path", LANGFUSE)
+LF_USAGE = _attribute("langfuse.observation.usage_details", "JSON string", "tokens in disjoint buckets", LANGFUSE)
+LF_COST = _attribute("langfuse.observation.cost_details", "JSON string", "USD by the same buckets and total", LANGFUSE)
+LF_COMPLETION_START = _attribute(
+    "langfuse.observation.completion_start_time", "string", "the first audio, ISO 8601 in UTC", LANGFUSE
+)
+LF_LEVEL = _attribute("langfuse.observation.level", "string", "WARNING where something is off but no error", LANGFUSE)
+LF_METADATA = "langfuse.observation.metadata."
+
+# --- values ---------------------------------------------------------------------------------------------------------
+
+TRACE_NAME = VOICE_SESSION
+OPERATION_GENERATE = "generate_content"
+OPERATION_TOOL = "execute_tool"
+PROVIDER_GEMINI = "gcp.gemini"
+PROVIDER_VERTEX = "gcp.vertex_ai"
+
+
+def reference_page() -> str:
+    """docs/conventions.md."""
+    spans = [f"| `{s.name}` | {s.kind} | {s.brief} |" for s in SPANS.values()]
+    attributes = [
+        f"| `{a.name}` | {a.type} | {a.unit or '–'} | {a.brief} | {a.origin} | {a.stability} |"
+        for a in ATTRIBUTES.values()
+    ]
+    return "\n".join(
+        [
+            "# Names",
+            "",
+            "Made from `telemetry/voicespan/conventions.py` by `python -m voicespan.conventions`; edit that.",
+            "",
+            "## Spans",
+            "",
+            "| name | kind | from … to |",
+            "|---|---|---|",
+            *spans,
+            "",
+            "## Attributes",
+            "",
+            "| name | type | unit | what | origin | stability |",
+            "|---|---|---|---|---|---|",
+            *attributes,
+            "",
+            f"The session span's totals stand once more under `{LF_METADATA}*`, where Langfuse can filter by them.",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    print(reference_page(), end="")

@@ -1,0 +1,83 @@
+"""What a call costs in US dollars: list prices by bucket, from the `genai-prices` package (extra `cost`).
+
+A bucket without a price of its own is billed as its parent is, as in genai-prices: audio, image, cached and
+unclassified input as text input, reasoning as text output. A model nobody prices costs nothing *known*: no number
+is reported for it, and never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from functools import lru_cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from voicespan.usage import INPUT_BUCKETS, OUTPUT_BUCKETS, Usage
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelPrice
+
+# The price key of each bucket in genai-prices; what it has no price for falls back to the plain one.
+_PRICE_KEYS = {
+    "input_audio": "input_audio_mtok",
+    "input_image": "input_image_mtok",
+    "input_video": "input_video_mtok",
+    "input_cached": "cache_read_mtok",
+    "output_audio": "output_audio_mtok",
+    "output_image": "output_image_mtok",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """US dollars per token, by usage bucket, and where they were read."""
+
+    per_token: Mapping[str, float]
+    source: str
+    version: str
+
+    def cost(self, usage: Usage) -> dict[str, float]:
+        """US dollars by bucket, and their sum as `total`."""
+        parts = {
+            bucket: count * self.per_token[bucket]
+            for bucket, count in usage.buckets().items()
+            if bucket in self.per_token
+        }
+        return {**parts, "total": sum(parts.values())}
+
+
+@lru_cache(maxsize=64)
+def prices_of(model: str, on: date) -> Prices | None:
+    """A Google model's list prices of that day; None for an unknown model or without the extra `cost`."""
+    try:
+        from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - an extra, and 40 ms to import
+    except ImportError:
+        return None
+    try:
+        _, found = get_snapshot().find_provider_model(bare_name(model), None, "google", None)
+    except LookupError:
+        return None
+    price = found.get_prices(datetime.combine(on, time(), UTC))
+    per_token = {bucket: _per_token(price, bucket) for bucket in (*INPUT_BUCKETS, *OUTPUT_BUCKETS)}
+    return Prices(
+        {bucket: usd for bucket, usd in per_token.items() if usd is not None},
+        source="genai-prices",
+        version=version("genai-prices"),
+    )
+
+
+def bare_name(model: str) -> str:
+    """`models/gemini-3.8-live` or a Vertex resource path -> `gemini-3.8-live`."""
+    return model.rsplit("/", 1)[-1]
+
+
+def _per_token(price: ModelPrice, bucket: str) -> float | None:
+    plain = "input_mtok" if bucket in INPUT_BUCKETS else "output_mtok"
+    for key in (_PRICE_KEYS.get(bucket), plain):
+        usd_per_million = getattr(price, key, None) if key else None
+        if usd_per_million is not None:
+            # Tiered prices rise with the length of the prompt; Live has none, so the base is what applies.
+            return float(getattr(usd_per_million, "base", usd_per_million)) / 1e6
+    return None

@@ -1,0 +1,135 @@
+"""Operations to spans. The only place that opens and ends them; nothing is ever current, contexts are passed on."""
+
+from __future__ import annotations
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+
+from voicespan import attributes as attr
+from voicespan import conventions as c
+from voicespan import identity as ident
+from voicespan import messages as msg
+from voicespan import operations as op
+from voicespan.attributes import Model
+from voicespan.content import Capture
+from voicespan.identity import Identity
+from voicespan.messages import Conversation
+from voicespan.operations import EndReason
+
+
+class SessionSpans:
+    """The spans of one session, from its `WebSocket Session` down."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        identity: Identity,
+        model: Model,
+        capture: Capture,
+        *,
+        parent: Context,
+        start_ns: int,
+        instructions: str = "",
+    ) -> None:
+        self._tracer = tracer
+        self._identity = identity.attributes()
+        self._model = model
+        self._capture = capture
+        self._conversation = Conversation(instructions)
+        self._cost_usd: float | None = None
+        self._connection: Span | None = None
+        self._turns: dict[int, tuple[Span, Context]] = {}
+        self._tools: dict[str, tuple[Span, Context]] = {}
+        self._session, self.context = self._open(
+            c.WEBSOCKET_SESSION,
+            SpanKind.INTERNAL,
+            ident.in_context(identity, parent),
+            start_ns,
+            {c.LF_TYPE: "agent", c.ENTRY: True},
+        )
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits."""
+        return trace.format_trace_id(self._session.get_span_context().trace_id)
+
+    def tool_context(self, call_id: str) -> Context | None:
+        """The context in which a tool's handler runs, so that its spans nest under the call."""
+        open_ = self._tools.get(call_id)
+        return open_[1] if open_ else None
+
+    def apply(self, operation: op.Operation, input_audio_s: float) -> None:
+        """Carry out one operation of the lifecycle; `input_audio_s` is what has been sent so far, in seconds."""
+        match operation:
+            case op.StartConnection(index, at_ns):
+                name = c.LIVE_CONNECTION.format(index=index)
+                start: attr.Attributes = {c.LF_TYPE: "span", **self._model.endpoint()}
+                self._connection, _ = self._open(name, SpanKind.CLIENT, self.context, at_ns, start)
+            case op.EndConnection():
+                self._end_connection(operation)
+            case op.StartTurn(index, at_ns):
+                name = c.TURN.format(index=index)
+                self._turns[index] = self._open(name, SpanKind.CLIENT, self.context, at_ns, {c.LF_TYPE: "generation"})
+            case op.EndTurn(record):
+                self._end_turn(record)
+            case op.StartTool():
+                _, parent = self._turns[operation.turn]
+                self._tools[operation.call_id] = self._open(
+                    c.TOOL.format(name=operation.name),
+                    SpanKind.INTERNAL,
+                    parent,
+                    operation.at_ns,
+                    attr.tool_start(operation, self._capture),
+                )
+            case op.EndTool():
+                self._end_tool(operation)
+            case op.Note(name, at_ns, attributes):
+                self._session.add_event(f"voicespan.{name}", dict(attributes), at_ns)
+            case op.EndSession():
+                self._end_session(operation, input_audio_s)
+
+    def _open(
+        self, name: str, kind: SpanKind, parent: Context, start_ns: int, attributes: attr.Attributes
+    ) -> tuple[Span, Context]:
+        span = self._tracer.start_span(
+            name, context=parent, kind=kind, start_time=start_ns, attributes=self._identity | attributes
+        )
+        return span, trace.set_span_in_context(span, parent)
+
+    def _end_connection(self, end: op.EndConnection) -> None:
+        span, self._connection = self._connection, None
+        if span is None:
+            return
+        span.set_attributes(attr.connection_end(end))
+        if end.error_type:
+            reason = end.close.reason if end.close else ""
+            span.set_status(Status(StatusCode.ERROR, reason or end.error_type))
+        span.end(end.at_ns)
+
+    def _end_turn(self, record: op.TurnRecord) -> None:
+        span, _ = self._turns.pop(record.index)
+        span.set_attributes(attr.turn(record, self._model))
+        if self._capture.on_spans:
+            span.set_attributes(attr.exchange_text(record, self._conversation, self._capture))
+            self._conversation.extend(msg.question(record) + msg.answer(record))
+        if record.end_reason is EndReason.ERROR:
+            span.set_status(Status(StatusCode.ERROR, record.error_type or "the connection to the model was lost"))
+        if cost := attr.cost_of(record.usage, self._model):
+            self._cost_usd = (self._cost_usd or 0.0) + cost.total
+        span.end(record.end_ns)
+
+    def _end_tool(self, end: op.EndTool) -> None:
+        span, _ = self._tools.pop(end.call_id)
+        span.set_attributes(attr.tool_end(end, self._capture))
+        if attr.tool_failed(end.outcome):
+            span.set_status(Status(StatusCode.ERROR, end.error or end.outcome.value))
+        span.end(end.at_ns)
+
+    def _end_session(self, end: op.EndSession, input_audio_s: float) -> None:
+        self._session.set_attributes(attr.session_end(end, self._cost_usd, input_audio_s))
+        if self._capture.on_spans:
+            self._session.set_attributes(attr.session_text(self._conversation, self._capture))
+        if end.error_type:
+            self._session.set_status(Status(StatusCode.ERROR, end.close.reason or end.error_type))
+        self._session.end(end.at_ns)

@@ -1,0 +1,176 @@
+"""google-genai's Live messages and usage reports as neutral events. Another provider is another such file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from voicespan import events as ev
+from voicespan.events import Event
+from voicespan.usage import Usage
+
+if TYPE_CHECKING:
+    from google.genai import types
+
+OUTPUT_RATE_HZ = 24_000
+_RATE = re.compile(r"rate=(\d+)")
+
+
+class GeminiTranslator:
+    """One session's messages to events. It keeps count of calls that came without an id, as they may on Vertex."""
+
+    def __init__(self) -> None:
+        self._unnamed_calls = 0
+
+    def events(self, message: types.LiveServerMessage) -> list[Event]:
+        """What a message says, in the order in which it counts: output first, then usage, then boundaries.
+
+        An empty message, which Gemini 3.8 sends ahead of most others, says nothing.
+        """
+        found: list[Event] = []
+        activity = message.voice_activity.voice_activity_type if message.voice_activity else None
+        if activity == "ACTIVITY_START":
+            found.append(ev.ActivityStart("server"))
+        elif activity == "ACTIVITY_END":
+            found.append(ev.ActivityEnd("server"))
+        content = message.server_content
+        if content:
+            found += _content(content)
+        if message.tool_call:
+            found += [self._call(call) for call in message.tool_call.function_calls or ()]
+        if message.tool_call_cancellation:
+            found += [ev.ToolCancelled(call_id) for call_id in message.tool_call_cancellation.ids or ()]
+        if content and content.interrupted:
+            found.append(ev.Interrupted())
+        if content and content.generation_complete:
+            found.append(ev.GenerationComplete())
+        if message.usage_metadata:
+            found.append(ev.UsageReport(live_usage(message.usage_metadata)))
+        if content and content.turn_complete:
+            found.append(_turn_complete(content))
+        if message.session_resumption_update:
+            found.append(ev.Resumption(bool(message.session_resumption_update.resumable)))
+        if message.go_away:
+            found.append(ev.GoAway(_seconds(message.go_away.time_left)))
+        return found
+
+    def _call(self, call: types.FunctionCall) -> Event:
+        if not call.id:
+            self._unnamed_calls += 1
+        return ev.ToolCall(
+            call_id=call.id or f"unnamed-{self._unnamed_calls}",
+            name=call.name or "unnamed",
+            arguments=call.args or {},
+        )
+
+
+def _content(content: types.LiveServerContent) -> list[Event]:
+    found: list[Event] = []
+    if content.input_transcription and content.input_transcription.text:
+        found.append(ev.InputTranscript(content.input_transcription.text))
+    for part in (content.model_turn.parts if content.model_turn else None) or ():
+        if part.inline_data and part.inline_data.data:
+            found.append(ev.ModelAudio(_duration_s(part.inline_data.data, part.inline_data.mime_type)))
+        elif part.thought:
+            found.append(ev.Thought())
+        elif part.text:
+            found.append(ev.ModelText(part.text))
+    if content.output_transcription and content.output_transcription.text:
+        found.append(ev.OutputTranscript(content.output_transcription.text))
+    if content.waiting_for_input:
+        found.append(ev.WaitingForInput())
+    return found
+
+
+def _turn_complete(content: types.LiveServerContent) -> Event:
+    reason = content.turn_complete_reason.value if content.turn_complete_reason else ""
+    known = reason if reason and not reason.endswith("UNSPECIFIED") else None
+    return ev.TurnComplete(in_progress=content.interaction_status == "IN_PROGRESS", reason=known)
+
+
+def live_usage(report: types.UsageMetadata) -> Usage:
+    """A Live session's usage report. Counts that no modality claims are `other`; thoughts stand outside the total."""
+    return _usage(
+        prompt=report.prompt_token_count,
+        prompt_details=report.prompt_tokens_details,
+        cached=report.cached_content_token_count,
+        cached_details=report.cache_tokens_details,
+        tool_use=report.tool_use_prompt_token_count,
+        response=report.response_token_count,
+        response_details=report.response_tokens_details,
+        thoughts=report.thoughts_token_count,
+        total=report.total_token_count,
+    )
+
+
+def content_usage(report: types.GenerateContentResponseUsageMetadata) -> Usage:
+    """A generate_content response's usage report."""
+    return _usage(
+        prompt=report.prompt_token_count,
+        prompt_details=report.prompt_tokens_details,
+        cached=report.cached_content_token_count,
+        cached_details=report.cache_tokens_details,
+        tool_use=report.tool_use_prompt_token_count,
+        response=report.candidates_token_count,
+        response_details=report.candidates_tokens_details,
+        thoughts=report.thoughts_token_count,
+        total=report.total_token_count,
+    )
+
+
+def _usage(
+    *,
+    prompt: int | None,
+    prompt_details: Iterable[types.ModalityTokenCount] | None,
+    cached: int | None,
+    cached_details: Iterable[types.ModalityTokenCount] | None,
+    tool_use: int | None,
+    response: int | None,
+    response_details: Iterable[types.ModalityTokenCount] | None,
+    thoughts: int | None,
+    total: int | None,
+) -> Usage:
+    read = _by_modality(prompt_details)
+    # Cached tokens are part of the prompt and of its modalities; what no modality gives up leaves the remainder.
+    fresh = {name: max(0, count - _by_modality(cached_details).get(name, 0)) for name, count in read.items()}
+    unclaimed = max(0, (prompt or 0) - (cached or 0) - sum(fresh.values()))
+    written = _by_modality(response_details)
+    return Usage(
+        input_text=fresh.get("TEXT", 0) + fresh.get("DOCUMENT", 0),
+        input_audio=fresh.get("AUDIO", 0),
+        input_image=fresh.get("IMAGE", 0),
+        input_video=fresh.get("VIDEO", 0),
+        input_cached=cached or 0,
+        input_tool_use=tool_use or 0,
+        input_other=unclaimed,
+        output_text=written.get("TEXT", 0) + written.get("DOCUMENT", 0),
+        output_audio=written.get("AUDIO", 0),
+        output_image=written.get("IMAGE", 0) + written.get("VIDEO", 0),
+        output_reasoning=thoughts or 0,
+        output_other=max(0, (response or 0) - sum(written.values())),
+        provider_total=total or 0,
+    )
+
+
+def _by_modality(details: Iterable[types.ModalityTokenCount] | None) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for detail in details or ():
+        # A modality without a count, as Vertex sends it, is unknown: its tokens stay in the remainder.
+        if detail.modality and detail.token_count:
+            name = detail.modality.value
+            counts[name] = counts.get(name, 0) + detail.token_count
+    return counts
+
+
+def _duration_s(pcm: bytes, mime_type: str | None) -> float:
+    rate = _RATE.search(mime_type or "")
+    return len(pcm) / 2 / (int(rate[1]) if rate else OUTPUT_RATE_HZ)
+
+
+def _seconds(duration: str | None) -> float | None:
+    """`"9.5s"` -> 9.5."""
+    try:
+        return float((duration or "").removesuffix("s"))
+    except ValueError:
+        return None

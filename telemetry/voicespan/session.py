@@ -1,0 +1,133 @@
+"""A voice session as the program sees it: feed it what happens, and its trace is written.
+
+    session = VoiceSession(Identity(session_id="s-1"), Model("gemini-3.8-live"), tracer=tracer)
+    session.feed(Dialing())
+    ...
+    for event in translator.events(message):
+        session.feed(event)
+    ...
+    session.close(Close(1000, "bye", "client"))
+
+Nothing here raises into the call or waits for anything. Not thread-safe: one session belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Tracer
+
+from voicespan import events as ev
+from voicespan.attributes import Model
+from voicespan.content import Capture
+from voicespan.emit import SessionSpans
+from voicespan.events import Close, Event
+from voicespan.guard import guarded
+from voicespan.identity import Identity
+from voicespan.lifecycle import Lifecycle
+from voicespan.operations import Operation, SessionTotals
+
+
+class VoiceSession:
+    """One call: a state machine, its spans, and the clock they share.
+
+    `parent` is the context of the span that the session is a child of; an empty one begins a trace of its own.
+    `input_rate_hz` is the rate of the 16-bit mono audio that `audio_sent` counts. `listener` is told each operation, for
+    programs that show the call's progress to somebody.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        model: Model,
+        *,
+        tracer: Tracer,
+        capture: Capture | None = None,
+        parent: Context | None = None,
+        instructions: str = "",
+        input_rate_hz: int = 16_000,
+        listener: Callable[[Operation], None] | None = None,
+    ) -> None:
+        # One wall-clock reading, then the monotonic clock: no duration in a trace can be bent by a clock that is set.
+        self._epoch_ns = time.time_ns() - time.perf_counter_ns()
+        self._lifecycle = Lifecycle()
+        self._listener = listener
+        self._input_bytes = 0
+        self._input_bytes_per_s = input_rate_hz * 2
+        self._timer: asyncio.TimerHandle | None = None
+        self._spans = SessionSpans(
+            tracer,
+            identity,
+            model,
+            capture or Capture(),
+            parent=parent or Context(),
+            start_ns=self.now_ns(),
+            instructions=instructions,
+        )
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the epoch, monotonic within the session."""
+        return self._epoch_ns + time.perf_counter_ns()
+
+    @property
+    def context(self) -> Context:
+        """The session span's context: spans started in it belong to the session."""
+        return self._spans.context
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits."""
+        return self._spans.trace_id
+
+    @property
+    def totals(self) -> SessionTotals:
+        """The counts so far."""
+        return self._lifecycle.totals
+
+    @property
+    def turn(self) -> int | None:
+        """The turn whose answer is being received, from 1; None between turns."""
+        return self._lifecycle.turn_index
+
+    def tool_context(self, call_id: str) -> Context | None:
+        """The context to attach while a tool's handler runs; None for a call that is not open."""
+        return self._spans.tool_context(call_id)
+
+    def audio_sent(self, size_bytes: int) -> None:
+        """A frame of the user's audio went to the model. Integer arithmetic: call it for each."""
+        self._input_bytes += size_bytes
+        self._lifecycle.audio_sent()
+
+    @guarded(default=None)
+    def feed(self, event: Event, at_ns: int | None = None) -> None:
+        """Something happened, now or at `at_ns`."""
+        for operation in self._lifecycle.step(event, self.now_ns() if at_ns is None else at_ns):
+            if self._listener:
+                self._listener(operation)
+            self._emit(operation)
+        self._schedule()
+
+    @guarded(default=None)
+    def _emit(self, operation: Operation) -> None:
+        self._spans.apply(operation, self._input_bytes / self._input_bytes_per_s)
+
+    def close(self, close: Close, error_type: str | None = None) -> None:
+        """The call is over: everything that is open ends. Later events are ignored."""
+        self.feed(ev.SessionClosed(close, error_type))
+
+    def _schedule(self) -> None:
+        """Be there when a turn's books have to close. Without a running loop the next event closes them."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        due_ns = self._lifecycle.deadline_ns
+        if due_ns is None:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._timer = loop.call_later(max(0.0, (due_ns - self.now_ns()) / 1e9), self.feed, ev.Tick())

@@ -1,0 +1,72 @@
+"""Token usage in buckets that do not overlap.
+
+Providers report a total and, beside it, parts that may be subsets of it or stand outside it. Everything here is
+disjoint: a token is in one bucket, so that a sum of buckets is a sum of tokens and a price can be put on each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+INPUT_BUCKETS = (
+    "input_text",
+    "input_audio",
+    "input_image",
+    "input_video",
+    "input_cached",
+    "input_tool_use",
+    "input_other",
+)
+OUTPUT_BUCKETS = (
+    "output_text",
+    "output_audio",
+    "output_image",
+    "output_reasoning",
+    "output_other",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one provider report, or a sum of reports, bills; every number is in tokens.
+
+    `input_other` and `output_other` hold what the provider counted but claimed for no modality.
+    `provider_total` is the provider's own total, kept apart: Gemini leaves thoughts out of it.
+    """
+
+    input_text: int = 0
+    input_audio: int = 0
+    input_image: int = 0
+    input_video: int = 0
+    input_cached: int = 0
+    input_tool_use: int = 0
+    input_other: int = 0
+    output_text: int = 0
+    output_audio: int = 0
+    output_image: int = 0
+    output_reasoning: int = 0
+    output_other: int = 0
+    provider_total: int = 0
+
+    def __add__(self, other: Self) -> Usage:
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    @property
+    def input_tokens(self) -> int:
+        """All that was read, cached tokens and tool results included."""
+        return sum(getattr(self, bucket) for bucket in INPUT_BUCKETS)
+
+    @property
+    def output_tokens(self) -> int:
+        """All that was written, reasoning included."""
+        return sum(getattr(self, bucket) for bucket in OUTPUT_BUCKETS)
+
+    @property
+    def total(self) -> int:
+        """The sum of all buckets."""
+        return self.input_tokens + self.output_tokens
+
+    def buckets(self) -> dict[str, int]:
+        """The buckets that are not empty, by name, in a fixed order."""
+        return {bucket: count for bucket in (*INPUT_BUCKETS, *OUTPUT_BUCKETS) if (count := getattr(self, bucket))}
