@@ -35,8 +35,8 @@ class VoiceSession:
     """One call: a state machine, its spans, and the clock they share.
 
     `parent` is the context of the span that the session is a child of; an empty one begins a trace of its own.
-    `input_rate_hz` is the rate of the 16-bit mono audio that `audio_sent` counts. `listener` is told each operation, for
-    programs that show the call's progress to somebody.
+    `input_rate_hz` is the rate of the 16-bit mono audio that `audio_sent` counts. A `listener` is told
+    each operation, for programs that show the call's progress to somebody.
     """
 
     def __init__(
@@ -49,12 +49,11 @@ class VoiceSession:
         parent: Context | None = None,
         instructions: str = "",
         input_rate_hz: int = 16_000,
-        listener: Callable[[Operation], None] | None = None,
     ) -> None:
         # One wall-clock reading, then the monotonic clock: no duration in a trace can be bent by a clock that is set.
         self._epoch_ns = time.time_ns() - time.perf_counter_ns()
         self._lifecycle = Lifecycle()
-        self._listener = listener
+        self.listener: Callable[[Operation], None] | None = None
         self._input_bytes = 0
         self._input_bytes_per_s = input_rate_hz * 2
         self._timer: asyncio.TimerHandle | None = None
@@ -105,8 +104,8 @@ class VoiceSession:
     def feed(self, event: Event, at_ns: int | None = None) -> None:
         """Something happened, now or at `at_ns`."""
         for operation in self._lifecycle.step(event, self.now_ns() if at_ns is None else at_ns):
-            if self._listener:
-                self._listener(operation)
+            if self.listener:
+                self.listener(operation)
             self._emit(operation)
         self._schedule()
 

@@ -14,9 +14,19 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from voicespan import conventions as c
 from voicespan.sdk.store import open_database
 
-Value = str | bool | int | float | list["Value"] | None
+Scalar = str | bool | int | float | None
+Value = Scalar | list[Scalar]
 KINDS = {0: "UNSPECIFIED", 1: "INTERNAL", 2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}
 STATUSES = {0: "UNSET", 1: "OK", 2: "ERROR"}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A span event, decoded."""
+
+    name: str
+    time_ns: int
+    attributes: dict[str, Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +43,7 @@ class StoredSpan:
     status: str
     status_message: str
     attributes: dict[str, Value] = field(default_factory=dict)
-    events: list[dict[str, Value | dict[str, Value]]] = field(default_factory=list)
+    events: list[StoredEvent] = field(default_factory=list)
 
     @property
     def duration_s(self) -> float:
@@ -123,10 +133,7 @@ def _decode(body: bytes) -> StoredSpan:
         status=STATUSES.get(span.status.code, "UNSET"),
         status_message=span.status.message,
         attributes=_attributes(span.attributes),
-        events=[
-            {"name": event.name, "time_ns": event.time_unix_nano, "attributes": _attributes(event.attributes)}
-            for event in span.events
-        ],
+        events=[StoredEvent(event.name, event.time_unix_nano, _attributes(event.attributes)) for event in span.events],
     )
 
 
@@ -135,6 +142,12 @@ def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Value]:
 
 
 def _value(value: AnyValue) -> Value:
+    if value.WhichOneof("value") == "array_value":
+        return [_scalar(item) for item in value.array_value.values]
+    return _scalar(value)
+
+
+def _scalar(value: AnyValue) -> Scalar:
     match value.WhichOneof("value"):
         case "string_value":
             return value.string_value
@@ -144,7 +157,5 @@ def _value(value: AnyValue) -> Value:
             return value.int_value
         case "double_value":
             return value.double_value
-        case "array_value":
-            return [_value(item) for item in value.array_value.values]
         case _:
             return None

@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import grpc
 import requests
@@ -128,7 +128,9 @@ class GrpcTransport:
             self._channel = grpc.insecure_channel(endpoint.url, compression=compression)
         else:
             self._channel = grpc.secure_channel(endpoint.url, endpoint.grpc_credentials(), compression=compression)
-        self._export = self._channel.unary_unary(_GRPC_METHOD, request_serializer=None, response_deserializer=None)
+        self._export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
+            _GRPC_METHOD, request_serializer=None, response_deserializer=None
+        )
         self._metadata = tuple((name.lower(), value) for name, value in endpoint.headers.items())
 
     def post(self, body: bytes) -> Answer:
@@ -136,10 +138,9 @@ class GrpcTransport:
         try:
             return _accepted(self._export(body, timeout=self._endpoint.timeout_s, metadata=self._metadata))
         except grpc.RpcError as error:
-            code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
-            details = error.details() if isinstance(error, grpc.Call) else str(error)
-            reason = f"gRPC {code.name} {details}".strip()
-            return Again(reason) if code in _RETRYABLE_CODES else Refused(reason)
+            failed = cast("grpc.Call", error)  # what a unary call raises is both
+            reason = f"gRPC {failed.code().name} {failed.details()}".strip()
+            return Again(reason) if failed.code() in _RETRYABLE_CODES else Refused(reason)
 
     def close(self) -> None:
         """Let go of the channel."""

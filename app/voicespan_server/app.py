@@ -1,0 +1,166 @@
+"""The FastAPI application: the voice socket, text chat, traces, scores, health."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import FastAPI, HTTPException, Query, WebSocket
+from fastapi import Path as PathParameter
+from google.genai import errors
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from pydantic import BaseModel, Field
+
+from voicespan import Capture, capture_from_environment
+from voicespan.langfuse import LangfuseClient
+from voicespan.sdk import pipeline as sdk
+from voicespan.sdk.reading import StoredSpan, TraceSummary, reader
+from voicespan_server import __version__, voice
+from voicespan_server.chat import ChatRequest, ChatResponse, chat
+from voicespan_server.live import Upstream, connect_to
+from voicespan_server.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
+
+HEALTH = "/healthz"
+
+
+class Score(BaseModel):
+    """Feedback on a session."""
+
+    name: str = Field(default="user_feedback", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    value: float
+    comment: str | None = Field(default=None, max_length=2_000)
+
+
+class Server:
+    """What the routes share: settings, the way to the model, telemetry."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.upstream: Upstream = connect_to(settings)
+        self.pipeline: sdk.Pipeline = sdk.configure(settings.store_path, service_version=__version__)
+        self.capture: Capture = capture_from_environment()
+        self.langfuse = _langfuse(settings)
+
+    async def check_langfuse(self) -> None:
+        """Say at the start, not at the first lost score, that the keys are wrong."""
+        if self.langfuse and (fault := await asyncio.to_thread(self.langfuse.check)):
+            logger.warning("Langfuse: %s", fault)
+
+    async def stop(self) -> None:
+        """Bring telemetry out, within bounds. uvicorn dies by its signal afterwards, so nothing later would run."""
+        if not await asyncio.to_thread(self.pipeline.shutdown):
+            logger.warning("not all spans could be sent; they stay in %s", self.pipeline.store.path)
+        if self.langfuse:
+            await asyncio.to_thread(self.langfuse.close)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the application.
+
+    Raises:
+        SettingsError: a setting cannot be used.
+        EndpointError: an OTEL_EXPORTER_OTLP_* variable cannot be understood.
+    """
+    server = Server(settings or load_settings())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        checking = asyncio.create_task(server.check_langfuse())
+        yield
+        checking.cancel()
+        await server.stop()
+
+    app = FastAPI(title="Voicespan", version=__version__, lifespan=lifespan)
+    app.state.server = server
+    _add_routes(app, server)
+    # The voice socket is told by its own spans; instrumented, it would make one for every frame.
+    FastAPIInstrumentor.instrument_app(
+        app,
+        excluded_urls=f"{voice.PATH},{HEALTH}",
+        tracer_provider=server.pipeline.tracer_provider,
+        meter_provider=server.pipeline.meter_provider,
+        exclude_spans=["receive", "send"],
+    )
+    return app
+
+
+def _add_routes(app: FastAPI, server: Server) -> None:
+    @app.websocket(voice.PATH)
+    async def voice_socket(websocket: WebSocket) -> None:
+        await voice.voice(websocket, server.settings, server.upstream, server.capture)
+
+    @app.post("/v1/chat")
+    async def post_chat(request: ChatRequest) -> ChatResponse:
+        """Ask by text; the model may use its tools."""
+        try:
+            return await chat(request, server.settings, server.upstream, server.capture)
+        except errors.APIError as error:
+            status = 429 if error.code == 429 else 502
+            raise HTTPException(status, f"the model refused: {error.code} {error.message}") from error
+
+    @app.get("/v1/traces")
+    async def get_traces(limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[TraceSummary]:
+        """The latest traces of this host."""
+        return await asyncio.to_thread(_latest, _store_path(server), limit)
+
+    @app.get("/v1/traces/{trace_id}")
+    async def get_trace(trace_id: Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]) -> list[StoredSpan]:
+        """The spans of a trace, in the order in which they began."""
+        spans = await asyncio.to_thread(_spans, _store_path(server), trace_id)
+        if not spans:
+            raise HTTPException(404, f"no trace {trace_id}")
+        return spans
+
+    @app.post("/v1/sessions/{session_id}/score", status_code=202)
+    async def post_score(
+        session_id: Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_.:-]{1,200}$")], score: Score
+    ) -> dict[str, str]:
+        """Give a session a score in Langfuse."""
+        if server.langfuse is None:
+            raise HTTPException(503, "scores go to Langfuse: set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY")
+        await asyncio.to_thread(server.langfuse.score_session, session_id, score.name, score.value, score.comment)
+        return {"status": "accepted"}
+
+    @app.get(HEALTH)
+    async def healthz() -> dict[str, object]:
+        """Whether the server answers, and how its telemetry fares."""
+        sender = server.pipeline.sender
+        return {
+            "status": "ok",
+            "version": __version__,
+            "backend": server.upstream.backend,
+            "model": server.upstream.model.name,
+            "store": asdict(await asyncio.to_thread(server.pipeline.store.stats)),
+            "sender": asdict(sender.stats) if sender else None,
+        }
+
+
+def _langfuse(settings: Settings) -> LangfuseClient | None:
+    if not settings.langfuse_public_key or not settings.langfuse_secret_key:
+        return None
+    secret = settings.langfuse_secret_key.get_secret_value()
+    return LangfuseClient(settings.langfuse_public_key, secret, settings.langfuse_base_url)
+
+
+def _store_path(server: Server) -> Path:
+    path = server.pipeline.store.path
+    if path is None:
+        raise HTTPException(503, "the store is in memory: set VOICESPAN_STORE_PATH to a place that can be written")
+    return path
+
+
+def _latest(path: Path, limit: int) -> list[TraceSummary]:
+    with reader(path) as traces:
+        return traces.latest(limit)
+
+
+def _spans(path: Path, trace_id: str) -> list[StoredSpan]:
+    with reader(path) as traces:
+        return traces.spans(trace_id)

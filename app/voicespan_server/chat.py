@@ -1,0 +1,200 @@
+"""`POST /v1/chat`: the same tools by text, over generate_content; one GenAI span under the request's own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from google.genai import types
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from pydantic import BaseModel, Field
+
+from voicespan import Capture, Usage
+from voicespan import attributes as attr
+from voicespan import conventions as c
+from voicespan import identity as ident
+from voicespan.gemini import content_usage
+from voicespan.messages import Conversation
+from voicespan.operations import EndReason, EndTool, StartSource, StartTool, ToolRecord, TurnRecord
+from voicespan_server.live import Upstream
+from voicespan_server.settings import Settings
+from voicespan_server.tools import ToolEnd, declarations, run_tool
+from voicespan_server.voice import new_identity
+
+# A model that goes on calling tools is cut off here and asked for an answer.
+MAX_ROUNDS = 5
+
+
+class ChatRequest(BaseModel):
+    """A typed question. With `session_id` it belongs to an earlier session."""
+
+    message: str = Field(min_length=1, max_length=8_000)
+    session_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.:-]{1,200}$")
+    user_id: str | None = Field(default=None, min_length=1, max_length=200)
+
+
+class ToolUse(BaseModel):
+    """A tool that was called for the answer."""
+
+    name: str
+    status: str
+
+
+class ChatResponse(BaseModel):
+    """The answer, and where its trace is. `usage` in tokens, `cost_usd` at list price where one is known."""
+
+    text: str
+    session_id: str
+    trace_id: str
+    model: str
+    tools: list[ToolUse]
+    usage: dict[str, int]
+    cost_usd: float | None
+
+
+class Exchange:
+    """One question on its way to an answer: what was said, called and counted so far."""
+
+    def __init__(self, question: str, context: Context, capture: Capture) -> None:
+        self.question = question
+        self.context = context
+        self.capture = capture
+        self.tools: list[ToolRecord] = []
+        self.usage: Usage | None = None
+        self.text = ""
+        self.generations = 0
+        self.finish_reason: str | None = None
+        self._tracer = trace.get_tracer(c.SCOPE)
+
+    def book(self, response: types.GenerateContentResponse) -> None:
+        """Count one answer of the model."""
+        self.generations += 1
+        if response.usage_metadata:
+            usage = content_usage(response.usage_metadata)
+            self.usage = usage if self.usage is None else self.usage + usage
+        if response.candidates and response.candidates[0].finish_reason:
+            self.finish_reason = response.candidates[0].finish_reason.value
+
+    async def call(self, call_id: str, name: str, arguments: Mapping[str, object]) -> ToolEnd:
+        """Run a tool under its span."""
+        start = StartTool(call_id, 1, time.time_ns(), name, arguments)
+        span = self._tracer.start_span(
+            c.TOOL.format(name=name),
+            context=self.context,
+            kind=SpanKind.INTERNAL,
+            attributes=attr.tool_start(start, self.capture),
+        )
+        token = otel_context.attach(trace.set_span_in_context(span, self.context))
+        try:
+            end = await run_tool(name, arguments)
+            told = EndTool(call_id, time.time_ns(), end.outcome, end.response, end.error)
+            span.set_attributes(attr.tool_end(told, self.capture))
+            if attr.tool_failed(end.outcome):
+                span.set_status(Status(StatusCode.ERROR, end.error or end.outcome.value))
+        finally:
+            otel_context.detach(token)
+            span.end()
+        self.tools.append(ToolRecord(call_id, name, arguments, end.outcome, end.response))
+        return end
+
+    def record(self, start_ns: int, error: BaseException | None) -> TurnRecord:
+        """The exchange as a turn of one."""
+        return TurnRecord(
+            index=1,
+            start_ns=start_ns,
+            end_ns=time.time_ns(),
+            source=StartSource.CLIENT_CONTENT,
+            end_reason=EndReason.ERROR if error else EndReason.COMPLETED,
+            error_type=type(error).__name__ if error else None,
+            generations=self.generations,
+            usage=self.usage,
+            user_text=self.question,
+            model_text=self.text,
+            finish_reason=self.finish_reason,
+            tools=tuple(self.tools),
+        )
+
+
+async def chat(request: ChatRequest, settings: Settings, upstream: Upstream, capture: Capture) -> ChatResponse:
+    """Answer a typed question.
+
+    Raises:
+        google.genai.errors.APIError: the model refused; the span has told of it.
+    """
+    identity = new_identity(upstream.backend, request.user_id, request.session_id)
+    ident.stamp(trace.get_current_span(), identity)
+    start_ns = time.time_ns()
+    context = ident.in_context(identity)
+    span = trace.get_tracer(c.SCOPE).start_span(
+        c.CHAT,
+        context=context,
+        kind=SpanKind.CLIENT,
+        start_time=start_ns,
+        attributes={**identity.attributes(), c.LF_TYPE: "generation", c.ENTRY: True},
+    )
+    exchange = Exchange(request.message, trace.set_span_in_context(span, context), capture)
+    failure: BaseException | None = None
+    try:
+        await _converse(exchange, settings, upstream)
+    except BaseException as error:
+        failure = error
+        span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        raise
+    finally:
+        record = exchange.record(start_ns, failure)
+        span.set_attributes(attr.generation(record, upstream.chat_model, "text"))
+        if capture.on_spans:
+            span.set_attributes(attr.exchange_text(record, Conversation(settings.instructions), capture))
+        span.end(record.end_ns)
+    cost = attr.cost_of(exchange.usage, upstream.chat_model)
+    usage = exchange.usage or Usage()
+    return ChatResponse(
+        text=exchange.text,
+        session_id=identity.session_id,
+        trace_id=trace.format_trace_id(span.get_span_context().trace_id),
+        model=upstream.chat_model.name,
+        tools=[ToolUse(name=t.name, status=t.outcome.value if t.outcome else "") for t in exchange.tools],
+        usage={"input": usage.input_tokens, "output": usage.output_tokens, "total": usage.total},
+        cost_usd=cost.total if cost else None,
+    )
+
+
+async def _converse(exchange: Exchange, settings: Settings, upstream: Upstream) -> None:
+    contents: list[types.Content] = [types.UserContent(exchange.question)]
+    for round_ in range(MAX_ROUNDS + 1):
+        response = await upstream.client.aio.models.generate_content(
+            model=settings.chat_model,
+            contents=contents,
+            config=types.GenerateContentConfig(
+                system_instruction=settings.instructions,
+                tools=[declarations()] if round_ < MAX_ROUNDS else None,
+                automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+            ),
+        )
+        exchange.book(response)
+        calls = response.function_calls or []
+        if not calls or not response.candidates or not response.candidates[0].content:
+            exchange.text = response.text or ""
+            return
+        contents.append(response.candidates[0].content)
+        ends = await asyncio.gather(
+            *(
+                exchange.call(call.id or f"call-{round_}-{number}", call.name or "", call.args or {})
+                for number, call in enumerate(calls)
+            )
+        )
+        contents.append(
+            types.Content(
+                role="user",
+                parts=[
+                    types.Part(
+                        function_response=types.FunctionResponse(id=call.id, name=call.name, response=end.response)
+                    )
+                    for call, end in zip(calls, ends, strict=True)
+                ],
+            )
+        )

@@ -1,0 +1,140 @@
+"""The demo: the server, one spoken call through its real socket at real pace, and the call's trace in the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.resources import files
+from pathlib import Path
+
+import uvicorn
+from rich.console import Console
+
+from voicespan.sdk.reading import StoredSpan, reader
+from voicespan_server import client as voice_client
+from voicespan_server import trace_tree
+from voicespan_server.app import Server
+from voicespan_server.client import CallError, Message, VoiceClient
+
+LINES = ("01-navigate.wav", "02-search.wav", "03-market.wav", "04-thanks.wav")
+# How much of the third answer the caller listens to before talking over it.
+PATIENCE_S = 2.0
+
+
+async def place_call(url: str, console: Console) -> str:
+    """Speak the demo's lines, hang up, and return the trace's id.
+
+    Raises:
+        CallError, OSError, TimeoutError: the call did not come about, or did not go on.
+    """
+    lines = [voice_client.read_wav(Path(str(files(__package__) / "demo_audio" / name))) for name in LINES]
+    async with voice_client.call(url, user_id="demo-caller") as call:
+        call.listener = Narrator(console)
+        for line in lines[:2]:
+            turn = len(call.of_type("turn.completed"))
+            await call.say(line)
+            await call.wait_for(lambda c, turn=turn: len(c.of_type("turn.completed")) > turn)  # type: ignore[misc]
+        heard_s = call.heard_s
+        await call.say(lines[2])
+        await call.wait_for(lambda c: c.heard_s > heard_s)
+        await asyncio.sleep(PATIENCE_S)
+        await _talk_over(call, lines[3])
+        await call.hang_up()
+        return call.trace_id
+
+
+async def _talk_over(call: VoiceClient, line: bytes) -> None:
+    """Barge in, and hear the answer to that."""
+    interrupted = len(call.of_type("interrupted"))
+    completed = len(call.of_type("turn.completed"))
+    await call.say(line)
+    await call.wait_for(lambda c: len(c.of_type("interrupted")) > interrupted)
+    await call.wait_for(lambda c: len(c.of_type("turn.completed")) > completed + 1)
+
+
+class Narrator:
+    """Prints what happens in a call, a line for each thing."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._speaker = ""
+
+    def __call__(self, message: Message) -> None:
+        """Print one of the server's messages."""
+        match message["type"]:
+            case "transcript":
+                speaker = "you  " if message["role"] == "user" else "model"
+                if speaker != self._speaker:
+                    self._end_line()
+                    self._console.print(f"  [dim]{speaker}[/dim] ", end="")
+                    self._speaker = speaker
+                self._console.print(message["text"], end="", markup=False, highlight=False)
+            case "tool.started":
+                self._end_line()
+                self._console.print(f"  [dim]tool [/dim] {message['name']}")
+            case "interrupted":
+                self._end_line()
+                self._console.print("  [yellow]-- you talk over the answer, which stops[/yellow]")
+            case "turn.completed" | "bye":
+                self._end_line()
+            case "error":
+                self._end_line()
+                self._console.print(f"  [red]{message['message']}[/red]")
+
+    def _end_line(self) -> None:
+        if self._speaker:
+            self._console.print()
+            self._speaker = ""
+
+
+def banner(console: Console, url: str, server: Server) -> None:
+    """Where the server is, what answers, and where its telemetry goes."""
+    upstream, pipeline = server.upstream, server.pipeline
+    simulated = (
+        " (a simulator: it follows a script and recognises no speech)" if upstream.backend == "simulator" else ""
+    )
+    goes = pipeline.endpoint.url if pipeline.endpoint else "nowhere else (set OTEL_EXPORTER_OTLP_ENDPOINT)"
+    content = "captured" if server.capture.on_spans else "not captured"
+    console.print(f"[bold]Voicespan[/bold]  {url}", highlight=False)
+    console.print(f"  model    {upstream.model.name} by {upstream.backend}{simulated}", highlight=False)
+    console.print(f"  store    {pipeline.store.path or 'memory'}", highlight=False, soft_wrap=True)
+    console.print(f"  OTLP to  {goes}", highlight=False)
+    console.print(f"  words    {content} on spans\n", highlight=False)
+
+
+async def run(server: Server, uvicorn_server: uvicorn.Server, console: Console, *, once: bool) -> bool:
+    """Serve, place the call, print its trace; then go on serving, or with `once` end. False where the call failed."""
+    serving = asyncio.create_task(uvicorn_server.serve())
+    while not uvicorn_server.started:
+        if serving.done():
+            return False
+        await asyncio.sleep(0.02)
+    address = "{}:{}".format(*uvicorn_server.servers[0].sockets[0].getsockname()[:2])
+    banner(console, f"http://{address}", server)
+    succeeded = await _demonstrate(f"ws://{address}/ws/voice", server, console)
+    if once or not succeeded:
+        uvicorn_server.should_exit = True
+    else:
+        console.print(f"\nServing on http://{address} until Ctrl-C. The trace again: voicespan traces list")
+    await serving
+    return succeeded
+
+
+async def _demonstrate(url: str, server: Server, console: Console) -> bool:
+    console.print("A call with four spoken lines, at real pace:", style="bold")
+    try:
+        trace_id = await place_call(url, console)
+    except (CallError, OSError, TimeoutError) as error:
+        console.print(f"[red]the call failed:[/red] {str(error) or type(error).__name__}")
+        return False
+    console.print()
+    console.print(trace_tree.build(await asyncio.to_thread(_stored, server, trace_id)))
+    return True
+
+
+def _stored(server: Server, trace_id: str) -> list[StoredSpan]:
+    store = server.pipeline.store
+    store.flush(5.0)
+    if store.path is None:
+        return []
+    with reader(store.path) as traces:
+        return traces.spans(trace_id)

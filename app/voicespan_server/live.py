@@ -1,0 +1,141 @@
+"""The way to the model: one google-genai client for the Developer API, Vertex or the simulator, and its Live setup."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from google import genai
+from google.genai import errors, types
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from voicespan import Model, prices_of
+from voicespan import conventions as c
+from voicespan.cost import bare_name
+from voicespan.events import Close
+from voicespan_server.settings import Settings, SettingsError
+from voicespan_server.tools import declarations
+
+# Gemini's pongs were measured at 8 to 30 s, so a keepalive of our own would cut healthy calls; audio messages may pass
+# websockets' default of 1 MiB, and a bounded receive queue would stop the socket's own housekeeping.
+SOCKET_OPTIONS: dict[str, Any] = {
+    "ping_interval": None,
+    "max_queue": None,
+    "max_size": 16 << 20,
+    "compression": None,
+    "close_timeout": 2,
+}
+SIMULATOR_KEY = "simulator"
+
+# What the SDK raises from connect, send and receive when the connection is gone, or was never made.
+ConnectionFailed = (errors.APIError, WebSocketException, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A backend: the client that reaches it and who it is."""
+
+    client: genai.Client
+    backend: str
+    model: Model
+    chat_model: Model
+
+
+def connect_to(settings: Settings) -> Upstream:
+    """The client for the chosen backend. Reaches nothing yet.
+
+    Raises:
+        SettingsError: the simulator was chosen but nobody says where it is.
+    """
+    backend = settings.chosen_backend
+    client = genai.Client(**_client_arguments(settings))
+    provider = c.PROVIDER_VERTEX if backend == "vertex" else c.PROVIDER_GEMINI
+    options = client._api_client._http_options
+    address = urlsplit(settings.simulator_url or options.base_url or "")
+    today = datetime.now(UTC).date()
+
+    def model(name: str) -> Model:
+        return Model(
+            bare_name(name),
+            provider,
+            address.hostname,
+            address.port or 443,
+            prices_of(name, today),
+        )
+
+    return Upstream(client, backend, model(settings.model), model(settings.chat_model))
+
+
+def _client_arguments(settings: Settings) -> dict[str, Any]:
+    backend = settings.chosen_backend
+    key = settings.gemini_api_key.get_secret_value() if settings.gemini_api_key else None
+    if backend == "simulator":
+        if not settings.simulator_url or settings.simulator_ca_file is None:
+            raise SettingsError(
+                "VOICESPAN_SIMULATOR_URL and VOICESPAN_SIMULATOR_CA_FILE say where the simulator is: "
+                "run `voicespan serve`, which starts one, or set both"
+            )
+        trust = ssl.create_default_context(cafile=str(settings.simulator_ca_file))
+        return {
+            "api_key": SIMULATOR_KEY,
+            "http_options": types.HttpOptions(
+                base_url=settings.simulator_url,
+                api_version=settings.api_version or "v1beta",
+                async_client_args={**SOCKET_OPTIONS, "ssl": trust, "verify": trust},
+            ),
+        }
+    version = settings.api_version or ("v1beta1" if backend == "vertex" else "v1beta")
+    options = types.HttpOptions(api_version=version, async_client_args=dict(SOCKET_OPTIONS))
+    if backend == "gemini":
+        return {"api_key": key, "http_options": options}
+    if settings.google_cloud_project:
+        return {
+            "vertexai": True,
+            "project": settings.google_cloud_project,
+            "location": settings.google_cloud_location,
+            "http_options": options,
+        }
+    return {"vertexai": True, "api_key": key, "http_options": options}
+
+
+def live_config(settings: Settings, handle: str | None) -> types.LiveConnectConfig:
+    """The setup of a Live session; with a handle it continues an earlier one."""
+    speech = None
+    if settings.voice:
+        speech = types.SpeechConfig(
+            voice_config=types.VoiceConfig(prebuilt_voice_config=types.PrebuiltVoiceConfig(voice_name=settings.voice))
+        )
+    headers = {}
+    if settings.chosen_backend == "simulator":
+        headers = {"x-simulator-scenario": settings.simulator_scenario}
+    return types.LiveConnectConfig(
+        response_modalities=[types.Modality.AUDIO],
+        system_instruction=settings.instructions,
+        speech_config=speech,
+        tools=[declarations()],
+        input_audio_transcription=types.AudioTranscriptionConfig(),
+        output_audio_transcription=types.AudioTranscriptionConfig(),
+        session_resumption=types.SessionResumptionConfig(handle=handle),
+        http_options=types.HttpOptions(headers=headers) if headers else None,
+    )
+
+
+def close_of(error: BaseException) -> Close:
+    """What ended a connection, as a close code: the peer's, or the one that our own side sent."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ConnectionClosed):
+            # google-genai reports a local failure as 1006; the frame that was sent tells what it was.
+            frame = seen.rcvd or seen.sent
+            if frame:
+                return Close(frame.code, frame.reason, "provider" if seen.rcvd else "server")
+            return Close(1006, "connection lost", "provider")
+        if isinstance(seen, InvalidStatus):
+            return Close(1006, f"HTTP {seen.response.status_code} on connect", "provider")
+        seen = seen.__cause__ or seen.__context__
+    if isinstance(error, errors.APIError):
+        return Close(error.code or 1006, str(error.details or error.message or ""), "provider")
+    return Close(1006, f"{type(error).__name__}: {error}", "provider")

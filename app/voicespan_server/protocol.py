@@ -1,0 +1,172 @@
+"""The client protocol `voice.v1`: binary frames are audio, text frames are one JSON object with a `type`.
+
+docs/protocol.md is its description. What a client sends is checked here; what the server sends is built here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from enum import IntEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+SUBPROTOCOL = "voice.v1"
+INPUT_RATE_HZ = 16_000
+OUTPUT_RATE_HZ = 24_000
+MAX_REASON_BYTES = 123  # of a WebSocket close frame
+
+Message = dict[str, object]
+
+
+class CloseCode(IntEnum):
+    """Close codes that the server uses; below 4000 they have RFC 6455's meaning."""
+
+    BYE = 1000
+    INTERNAL = 1011
+    OVERLOADED = 1013
+    BAD_MESSAGE = 4400
+    TIMEOUT = 4408
+    TOO_LONG = 4410
+    MODEL_CLOSED = 4502
+    MODEL_TIMEOUT = 4504
+
+
+class ProtocolError(Exception):
+    """A client sent what the protocol does not allow; the message tells it what."""
+
+
+class _ClientMessage(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class HelloInput(_ClientMessage):
+    """The audio the client will send: 16-bit little-endian mono PCM."""
+
+    rate: Literal[16_000] = 16_000
+
+
+class HelloUser(_ClientMessage):
+    """Who is calling, as a pseudonym of the client's choice."""
+
+    id_hash: str | None = Field(default=None, min_length=1, max_length=200)
+
+
+class Hello(_ClientMessage):
+    """The first message of a call."""
+
+    type: Literal["hello"]
+    v: Literal[1] = 1
+    input: HelloInput = HelloInput()
+    user: HelloUser = HelloUser()
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+class Text(_ClientMessage):
+    """The user typed something and wants an answer."""
+
+    type: Literal["text"]
+    text: str = Field(min_length=1, max_length=8_000)
+
+
+class AudioEnd(_ClientMessage):
+    """The microphone was switched off."""
+
+    type: Literal["audio.end"]
+
+
+class Ping(_ClientMessage):
+    """Answered with a pong that carries `t` back."""
+
+    type: Literal["ping"]
+    t: float = 0
+
+
+class Bye(_ClientMessage):
+    """The user hung up."""
+
+    type: Literal["bye"]
+
+
+class Unknown(_ClientMessage):
+    """A message of a later version: ignored, and counted."""
+
+    type: str
+
+
+ClientMessage = Hello | Text | AudioEnd | Ping | Bye | Unknown
+_KNOWN: TypeAdapter[Hello | Text | AudioEnd | Ping | Bye] = TypeAdapter(
+    Annotated[Hello | Text | AudioEnd | Ping | Bye, Field(discriminator="type")]
+)
+_KNOWN_TYPES = {"hello", "text", "audio.end", "ping", "bye"}
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def parse(text: str) -> ClientMessage:
+    """A client's text frame.
+
+    Raises:
+        ProtocolError: it is no JSON object with a type, or a known type with wrong fields.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ProtocolError(f"a text frame must be JSON: {error}") from None
+    if not isinstance(found, dict) or not isinstance(found.get("type"), str):
+        raise ProtocolError('a text frame must be a JSON object with a "type"')
+    if found["type"] not in _KNOWN_TYPES:
+        return Unknown(type=found["type"][:64])
+    try:
+        return _KNOWN.validate_python(found)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"][1:])
+        raise ProtocolError(f"{found['type']}: {where}: {fault['msg']}") from None
+
+
+def check_audio(frame: bytes, max_bytes: int) -> None:
+    """Refuse what cannot be 16-bit audio.
+
+    Raises:
+        ProtocolError: an odd number of bytes, or too many.
+    """
+    if len(frame) % 2:
+        raise ProtocolError(f"an audio frame has {len(frame)} bytes: 16-bit samples need an even number")
+    if len(frame) > max_bytes:
+        raise ProtocolError(f"an audio frame has {len(frame)} bytes, more than {max_bytes}")
+
+
+def valid_traceparent(value: str | None) -> str | None:
+    """A W3C traceparent of version 00, or None: what a client sends wrong is ignored."""
+    return value if value and _TRACEPARENT.fullmatch(value) else None
+
+
+def close_reason(text: str) -> str:
+    """A reason cut to what fits in a close frame."""
+    return text.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+
+
+def encode(message: Message) -> str:
+    """A server message as a text frame."""
+    return json.dumps(message, ensure_ascii=False)
+
+
+def ready(session_id: str, trace_id: str, model: str, limits: Message) -> Message:
+    """The call is up: audio may flow."""
+    return {
+        "type": "ready",
+        "v": 1,
+        "session_id": session_id,
+        "trace_id": trace_id,
+        "model": model,
+        "input": {"rate": INPUT_RATE_HZ},
+        "output": {"rate": OUTPUT_RATE_HZ},
+        "limits": limits,
+    }
+
+
+def error(code: str, message: str, *, retryable: bool = False) -> Message:
+    """Something went wrong, in plain words; a close follows where the call cannot go on."""
+    return {"type": "error", "code": code, "message": message, "retryable": retryable}

@@ -1,0 +1,108 @@
+"""Settings: environment variables and `.env`. Own ones begin with VOICESPAN_; the standard ones keep their names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Backend = Literal["auto", "gemini", "vertex", "simulator"]
+
+INSTRUCTIONS = (
+    "You are a friendly guide to Helsinki who talks to a person on the move. Answer in one or two short sentences. "
+    "Use search_nearby to find places and navigate_to_location to start the way to one; say what you found."
+)
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; one line that names it and says what to do."""
+
+
+def default_store_path() -> Path:
+    """`voicespan.db` in the user's data directory."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "voicespan" / "voicespan.db"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its default."""
+
+    model_config = SettingsConfigDict(env_prefix="VOICESPAN_", env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    # the model
+    backend: Backend = "auto"
+    model: str = "gemini-3.8-live"
+    chat_model: str = "gemini-3.8-flash"
+    api_version: str = ""
+    voice: str = ""
+    instructions: str = INSTRUCTIONS
+    gemini_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("GEMINI_API_KEY", "GOOGLE_API_KEY")
+    )
+    google_cloud_project: str | None = Field(default=None, validation_alias="GOOGLE_CLOUD_PROJECT")
+    google_cloud_location: str = Field(default="us-central1", validation_alias="GOOGLE_CLOUD_LOCATION")
+    simulator_url: str = ""
+    simulator_ca_file: Path | None = None
+    simulator_scenario: str = "demo"
+
+    # the socket
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    hello_timeout_s: float = Field(default=5.0, gt=0)
+    idle_timeout_s: float = Field(default=60.0, gt=0)
+    max_session_s: float = Field(default=1800.0, gt=0)
+    max_frame_bytes: int = Field(default=32_768, ge=640)
+
+    # the connection to the model
+    setup_timeout_s: float = Field(default=15.0, gt=0)
+    reconnect_attempts: int = Field(default=3, ge=0)
+
+    # telemetry
+    store_path: Path = Field(default_factory=default_store_path)
+    langfuse_public_key: str | None = Field(default=None, validation_alias="LANGFUSE_PUBLIC_KEY")
+    langfuse_secret_key: SecretStr | None = Field(default=None, validation_alias="LANGFUSE_SECRET_KEY")
+    langfuse_base_url: str = Field(
+        default="https://cloud.langfuse.com", validation_alias=AliasChoices("LANGFUSE_BASE_URL", "LANGFUSE_HOST")
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Settings:
+        if self.backend == "gemini" and not self.gemini_api_key:
+            raise ValueError("VOICESPAN_BACKEND=gemini needs GEMINI_API_KEY")
+        if self.backend == "vertex" and not (self.google_cloud_project or self.gemini_api_key):
+            raise ValueError("VOICESPAN_BACKEND=vertex needs GOOGLE_CLOUD_PROJECT, or GEMINI_API_KEY in express mode")
+        if bool(self.langfuse_public_key) != bool(self.langfuse_secret_key):
+            raise ValueError("LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY go together: set both or neither")
+        return self
+
+    @property
+    def chosen_backend(self) -> Literal["gemini", "vertex", "simulator"]:
+        """`auto` is gemini where there is a key, and the simulator where there is none."""
+        if self.backend == "auto":
+            return "gemini" if self.gemini_api_key else "simulator"
+        return self.backend
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: naming the variable, its value's fault, and nothing secret.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("; ".join(_line(dict(fault)) for fault in error.errors())) from None
+
+
+def _line(fault: dict[str, object]) -> str:
+    location = fault.get("loc")
+    name = str(location[0]) if isinstance(location, tuple) and location else ""
+    message = str(fault.get("msg", "")).removeprefix("Value error, ")
+    if not name:
+        return message
+    variable = name if name.isupper() else f"VOICESPAN_{name.upper()}"
+    return f"{variable}: {message}"

@@ -1,0 +1,171 @@
+"""`/ws/voice`: the upgrade, the hello, the `Voice Session` span, and then the call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from contextlib import suppress
+from typing import cast
+
+from fastapi import WebSocket, WebSocketDisconnect
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from voicespan import Capture, Identity, VoiceSession
+from voicespan import conventions as c
+from voicespan import identity as ident
+from voicespan.events import Close
+from voicespan_server import protocol as p
+from voicespan_server.call import Call, HungUp
+from voicespan_server.live import Upstream
+from voicespan_server.protocol import CloseCode, Hello
+from voicespan_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PATH = "/ws/voice"
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+class Socket:
+    """A Starlette WebSocket as a call sees it."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+
+    async def receive(self) -> str | bytes:
+        """The next frame; raises `HungUp` when the client is gone."""
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise HungUp(_close_of(message.get("code"), message.get("reason")))
+        data = message.get("bytes")
+        return cast("bytes", data) if data is not None else cast("str", message["text"])
+
+    async def send_text(self, text: str) -> None:
+        """Send, unless the client is gone: reading tells of that."""
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await self._websocket.send_text(text)
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send, unless the client is gone."""
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await self._websocket.send_bytes(data)
+
+    async def close(self, close: Close) -> None:
+        """Close, unless that was done."""
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await self._websocket.close(close.code, p.close_reason(close.reason))
+
+
+async def voice(websocket: WebSocket, settings: Settings, upstream: Upstream, capture: Capture) -> None:
+    """Handle one connection from upgrade to close."""
+    tracer = trace.get_tracer(c.SCOPE)
+    span = _start_voice_session(tracer, websocket)
+    socket = Socket(websocket)
+    try:
+        if p.SUBPROTOCOL not in websocket.scope["subprotocols"]:
+            span.set_attribute("http.response.status_code", 403)
+            span.set_status(Status(StatusCode.ERROR, f"the client does not speak {p.SUBPROTOCOL}"))
+            await websocket.close()
+            return
+        await websocket.accept(p.SUBPROTOCOL)
+        span.set_attribute("http.response.status_code", 101)
+        hello = await _hello(socket, settings.hello_timeout_s)
+        _link(span, {"traceparent": hello.traceparent, "tracestate": hello.tracestate})
+        identity = new_identity(upstream.backend, hello.user.id_hash)
+        ident.stamp(span, identity)
+    except HungUp as refused:
+        span.set_attribute(c.ERROR_TYPE, refused.error_type or "client_gone")
+        span.set_status(Status(StatusCode.ERROR, refused.close.reason or "the client left before hello"))
+        if refused.message:
+            await socket.send_text(p.encode(refused.message))
+        await socket.close(refused.close)
+        return
+    finally:
+        span.end()
+    session = VoiceSession(
+        identity,
+        upstream.model,
+        tracer=tracer,
+        capture=capture,
+        parent=trace.set_span_in_context(span, Context()),
+        instructions=settings.instructions,
+        input_rate_hz=p.INPUT_RATE_HZ,
+    )
+    limits: p.Message = {
+        "max_frame_bytes": settings.max_frame_bytes,
+        "idle_s": settings.idle_timeout_s,
+        "max_s": settings.max_session_s,
+    }
+    ready = p.ready(identity.session_id, session.trace_id, upstream.model.name, limits)
+    ended = await Call(socket, session, upstream, settings).run(ready)
+    await socket.close(ended.close)
+
+
+def new_identity(backend: str, user_id: str | None, session_id: str | None = None) -> Identity:
+    """A session of this server; its id is the program's own id of the conversation too."""
+    session_id = session_id or uuid.uuid4().hex
+    return Identity(
+        session_id=session_id,
+        user_id=user_id,
+        conversation_id=session_id,
+        backend=backend,
+        tags=("voice", backend),
+    )
+
+
+def _start_voice_session(tracer: trace.Tracer, websocket: WebSocket) -> Span:
+    """The upgrade's span: a new trace, linked to the client's. No query string: tokens travel in those."""
+    span = tracer.start_span(
+        c.VOICE_SESSION,
+        context=Context(),
+        kind=SpanKind.SERVER,
+        attributes={
+            "http.request.method": "GET",
+            "url.scheme": websocket.url.scheme,
+            "url.path": websocket.url.path,
+            "http.route": PATH,
+            "network.protocol.name": "websocket",
+            c.LF_TYPE: "span",
+        },
+    )
+    _link(span, {name: websocket.headers.get(name) for name in ("traceparent", "tracestate")})
+    return span
+
+
+def _link(span: Span, carrier: dict[str, str | None]) -> None:
+    """Link to the client's own span; it is no parent, for then any client could choose our trace ids and sampling."""
+    if p.valid_traceparent(carrier["traceparent"]) is None:
+        return
+    known = {name: value for name, value in carrier.items() if value}
+    theirs = trace.get_current_span(_PROPAGATOR.extract(known, Context())).get_span_context()
+    if theirs.is_valid:
+        span.add_link(theirs, {"voicespan.link": "client"})
+
+
+async def _hello(socket: Socket, timeout_s: float) -> Hello:
+    """Wait for the client's first message."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            received = await socket.receive()
+        if isinstance(received, bytes):
+            raise p.ProtocolError("the first message must be a hello, not audio")
+        message = p.parse(received)
+        if not isinstance(message, Hello):
+            raise p.ProtocolError(f"the first message must be a hello, not {message.type}")
+    except TimeoutError:
+        reason = f"no hello within {timeout_s:g} s"
+        raise HungUp(Close(CloseCode.TIMEOUT, reason, "server"), "hello_timeout", p.error("timeout", reason)) from None
+    except p.ProtocolError as error:
+        close = Close(CloseCode.BAD_MESSAGE, p.close_reason(str(error)), "server")
+        raise HungUp(close, "bad_message", p.error("bad_message", str(error))) from None
+    return message
+
+
+def _close_of(code: int | None, reason: str | None) -> Close:
+    """A disconnect as uvicorn tells it: 1012 is its own shutdown, 1005 also a lost connection."""
+    code = code or 1005
+    return Close(code, reason or "", "process" if code == 1012 else "client")
