@@ -344,8 +344,10 @@ class Lifecycle:
         if turn is None:
             return
         self._turn = None
-        if turn.awaits_output and turn.interrupted_ns is None and turn.tool_response_ns is not None:
-            # Vertex closes the half of a turn that called the tool after it was answered; the answer is another turn.
+        answered_next = turn.cause in {None, InterruptionCause.TOOL_RESPONSE}
+        if turn.awaits_output and answered_next and turn.tool_response_ns is not None:
+            # Vertex closes the half of a turn that called the tool after it was answered, and a tool that did not
+            # block interrupts the filler: the answer is another turn.
             self._heard.at_ns.setdefault(StartSource.TOOL_RESPONSE, turn.tool_response_ns)
         self._closing.append(turn)
         if turn.usage is None and turn.report is None:

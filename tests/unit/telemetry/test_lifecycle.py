@@ -1,0 +1,229 @@
+"""What the lifecycle makes of the sequences that the real service was recorded sending, and of ones it should not."""
+
+import pytest
+
+from support.story import USAGE, at, operations, turns
+from voicespan import operations as op
+from voicespan.events import ToolOutcome
+from voicespan.operations import EndReason, InterruptionCause, StartSource
+
+
+def summary(story: str) -> list[str]:
+    """One line a turn: index, start source, end reason, generations, tools."""
+    return [
+        f"{t.index} {t.source.value} {t.end_reason.value}"
+        + (f" {t.interruption_cause.value}" if t.interruption_cause else "")
+        + f" g{t.generations} t{len(t.tools)}"
+        + ("" if t.usage else " no-usage")
+        for t in turns(story)
+    ]
+
+
+RECORDED = {
+    "2.5, typed": ("cc TH T A GC U TC", ["1 client_content completed g1 t0"]),
+    "2.5, spoken": ("MIC I I I TH T A A A GC U TC", ["1 input_transcription completed g1 t0"]),
+    "2.5, a tool": ("cc CALL1 RESP1 T A T A GC U TC", ["1 client_content completed g2 t1"]),
+    "2.5, two turns": (
+        "cc CALL1 RESP1 T A GC U TC cc T A GC U TC",
+        ["1 client_content completed g2 t1", "2 client_content completed g1 t0"],
+    ),
+    "2.5, a tool that does not block, whose answer interrupts the filler": (
+        "cc CALL1 T A A T A GC RESP1 INT U TC T T A GC U TC",
+        ["1 client_content interrupted tool_response g1 t1", "2 tool_response completed g1 t0"],
+    ),
+    "2.5, a barge-in while the answer is played": (
+        "MIC I I TH T A A A GC INT U TC I I TH T A GC U TC",
+        ["1 input_transcription interrupted speech g1 t0", "2 input_transcription completed g1 t0"],
+    ),
+    "2.5, an end of speech that is taken back": (
+        "MIC I I INT U TC I TH CALL1 RESP1 T A GC U TC",
+        ["1 input_transcription cancelled retracted g0 t0", "2 input_transcription completed g2 t1"],
+    ),
+    "3.1, an answer without audio": ("cc T GC U TC", ["1 client_content completed g1 t0"]),
+    "3.8, spoken": ("MIC VAS I VAE a A A GC U TC", ["1 server_activity_end completed g1 t0"]),
+    "3.8, a barge-in": (
+        "MIC VAS I VAE A A GC VAS INT U TC I VAE A GC U TC",
+        ["1 server_activity_end interrupted speech g1 t0", "2 server_activity_end completed g1 t0"],
+    ),
+    "Vertex, a tool: two turns for one question": (
+        "cc CALL1 RESP1 GC U TC T T A GC U TC",
+        ["1 client_content completed g1 t1", "2 tool_response completed g1 t0"],
+    ),
+    "two tools at once": ("cc CALL1 CALL2 RESP2 RESP1 A GC U TC", ["1 client_content completed g2 t2"]),
+    "more output follows a turn_complete that is in progress": (
+        "cc T A GC U TC+ CALL1 RESP1 T A GC U TC",
+        ["1 client_content completed g3 t1"],
+    ),
+    "the model speaks first": ("T A GC U TC", ["1 model_initiated completed g1 t0"]),
+    "the microphone is open, nothing was transcribed": ("MIC T A GC U TC", ["1 first_output completed g1 t0"]),
+    "usage that comes late": ("cc A GC TC U", ["1 client_content completed g1 t0"]),
+    "usage that never comes": ("cc A GC TC .. .. .. .. .. ..", ["1 client_content completed g1 t0 no-usage"]),
+    "usage that comes after the grace counts for the session": (
+        "cc A GC TC .. .. .. .. .. .. U",
+        ["1 client_content completed g1 t0 no-usage"],
+    ),
+    "a turn_complete and nothing else": ("cc U TC", ["1 client_content stalled g0 t0"]),
+    "silence that the model chose": ("cc WAIT U TC", ["1 client_content completed g0 t0"]),
+    "hang-up in mid-answer": ("cc T A BYE", ["1 client_content session_closed g1 t0 no-usage"]),
+    "hang-up while the answer is played": ("cc T A GC BYE", ["1 client_content completed g1 t0 no-usage"]),
+    "hang-up before the answer": ("MIC I VAE BYE", ["1 server_activity_end session_closed g0 t0 no-usage"]),
+    "the connection is lost in mid-answer": ("ON cc T A CUT", ["1 client_content error g1 t0 no-usage"]),
+    "the connection is cut after its notice": ("ON GA cc T A CUT", ["1 client_content go_away g1 t0 no-usage"]),
+    "an answer after an interruption without turn_complete": (
+        "cc A INT A GC U TC .. .. .. .. .. ..",
+        ["2 model_initiated completed g1 t0", "1 client_content interrupted speech g1 t0 no-usage"],
+    ),
+    "nothing at all": ("BYE", []),
+}
+
+
+@pytest.mark.parametrize(("story", "expected"), RECORDED.values(), ids=RECORDED)
+def test_turns_of(story: str, expected: list[str]) -> None:
+    assert summary(story) == expected
+
+
+def test_a_turn_starts_at_the_best_known_end_of_the_users_words() -> None:
+    story = "MIC I VAE AE .. A GC U TC"
+    [turn] = turns(story)
+    assert turn.source is StartSource.ACTIVITY_END
+    assert turn.start_ns == at(story, "AE")
+    assert turn.source.measured
+
+
+def test_a_turn_ends_with_its_generation_not_with_its_playback() -> None:
+    story = "cc A A GC .. .. U TC"
+    [turn] = turns(story)
+    assert turn.end_ns == at(story, "GC")
+
+
+def test_an_interruption_in_mid_generation_ends_the_turn() -> None:
+    story = "cc A A INT .. U TC"
+    [turn] = turns(story)
+    assert turn.end_ns == at(story, "INT")
+
+
+def test_a_turn_that_was_cut_ends_at_its_last_output() -> None:
+    story = "ON cc A A .. CUT"
+    [turn] = turns(story)
+    assert turn.end_ns == at(story, "A", 2)
+
+
+def test_a_single_sample_is_no_first_audio() -> None:
+    story = "cc a .. A GC U TC"
+    [turn] = turns(story)
+    assert turn.first_output_ns == at(story, "a")
+    assert turn.first_audio_ns == at(story, "A")
+    assert turn.time_to_first_audio_s == pytest.approx((at(story, "A") - at(story, "cc")) / 1e9)
+
+
+@pytest.mark.parametrize("story", ["T A GC U TC", "MIC T A GC U TC"])
+def test_no_time_to_first_audio_where_nothing_before_the_output_is_known(story: str) -> None:
+    [turn] = turns(story)
+    assert turn.first_audio_ns is not None
+    assert turn.time_to_first_audio_s is None
+
+
+def test_words_are_joined_as_they_came() -> None:
+    [turn] = turns("MIC I I A T T GC U TC")
+    assert (turn.user_text, turn.model_text) == ("spoken spoken", "answer answer")
+
+
+def test_the_transcript_of_a_barge_in_belongs_to_the_next_turn() -> None:
+    first, second = turns("MIC I A GC I I INT U TC A GC U TC")
+    assert first.user_text == "spoken"
+    assert second.user_text == "spoken spoken"
+
+
+def test_one_generation_reported_twice_counts_once_and_two_generations_count_twice() -> None:
+    [repeated] = turns("cc A U U GC U TC")
+    [two] = turns("cc CALL1 U RESP1 A GC U TC")
+    assert repeated.usage == USAGE
+    assert two.usage == USAGE + USAGE
+
+
+def test_late_usage_of_a_turn_is_not_the_next_turns() -> None:
+    first, second = turns("cc A GC TC cc U A GC U TC")
+    assert first.usage == second.usage == USAGE
+
+
+def test_tools_lie_inside_their_turn_even_when_they_end_after_it() -> None:
+    story = "cc CALL1 A GC U TC .. RESP1 BYE"
+    [turn] = turns(story)
+    assert turn.end_ns == at(story, "RESP1")
+    kinds = [type(o).__name__ for o in operations(story)]
+    assert kinds == ["StartTurn", "StartTool", "EndTool", "EndTurn", "EndSession"]
+
+
+@pytest.mark.parametrize(
+    ("story", "outcome"),
+    [
+        ("cc CALL1 RESP1 A GC U TC", ToolOutcome.OK),
+        ("cc CALL1 CANCEL1 INT U TC", ToolOutcome.CANCELLED),
+        ("cc CALL1 CANCEL1 RESP1 INT U TC", ToolOutcome.CANCELLED),
+        ("cc CALL1 BYE", ToolOutcome.ORPHANED),
+        ("ON cc CALL1 CUT", ToolOutcome.ORPHANED),
+    ],
+)
+def test_a_tool_ends_once_as_what_it_was(story: str, outcome: ToolOutcome) -> None:
+    assert [o.outcome for o in operations(story) if isinstance(o, op.EndTool)] == [outcome]
+
+
+def test_a_cut_while_the_answer_was_played_is_a_late_interruption() -> None:
+    found = operations("cc A GC U TC INT")
+    assert [o.name for o in found if isinstance(o, op.Note)] == ["late_interruption"]
+
+
+def test_speech_after_a_tools_answer_is_a_barge_in() -> None:
+    [turn] = turns("cc A CALL1 RESP1 VAS INT U TC")
+    assert turn.interruption_cause is InterruptionCause.SPEECH
+
+
+def test_a_reconnection_begins_where_the_former_connection_stopped_serving() -> None:
+    story = "ON GA CUT .. ON BYE"
+    found = operations(story)
+    starts = [o for o in found if isinstance(o, op.StartConnection)]
+    ends = [o for o in found if isinstance(o, op.EndConnection)]
+    assert [s.index for s in starts] == [1, 2]
+    assert starts[1].at_ns == at(story, "CUT")
+    assert ends[1].gap_s == pytest.approx((at(story, "ON", 2) - at(story, "CUT")) / 1e9)
+    assert ends[1].close is not None
+    assert ends[1].close.code == 1006
+    assert ends[1].go_away_time_left_s == 9.5
+
+
+def test_a_failed_dial_is_told_with_its_close() -> None:
+    from voicespan import events as ev
+    from voicespan.lifecycle import Lifecycle
+
+    lifecycle = Lifecycle()
+    lifecycle.step(ev.Dialing(), 1)
+    [end] = lifecycle.step(ev.Disconnected(ev.Close(1008, "model not found")), 2)
+    assert isinstance(end, op.EndConnection)
+    assert (end.error_type, end.close and end.close.reason) == ("close_1008", "model not found")
+
+
+def test_totals_are_the_sums_of_the_turns() -> None:
+    story = "ON MIC I VAE A GC VAS INT U TC I VAE CALL1 RESP1 A GC U TC cc A GC TC .. .. .. .. .. .. BYE"
+    end = operations(story)[-1]
+    assert isinstance(end, op.EndSession)
+    totals = end.totals
+    assert (totals.turns, totals.generations, totals.tool_calls, totals.connections) == (3, 4, 1, 1)
+    assert (totals.interruptions, totals.barge_ins, totals.turns_without_usage) == (1, 1, 1)
+    assert totals.usage == USAGE + USAGE
+    assert totals.output_audio_s == pytest.approx(0.6)
+
+
+def test_nothing_happens_after_the_session_closed() -> None:
+    from voicespan import events as ev
+    from voicespan.lifecycle import Lifecycle
+
+    lifecycle = Lifecycle()
+    lifecycle.step(ev.SessionClosed(ev.Close(1000)), 1)
+    assert lifecycle.step(ev.ModelAudio(1.0), 2) == []
+    assert lifecycle.deadline_ns is None
+
+
+def test_end_reasons_are_those_of_the_design() -> None:
+    assert {r.value for r in EndReason} == {
+        "completed", "interrupted", "cancelled", "session_closed", "go_away", "stalled", "error",
+    }  # fmt: skip
