@@ -48,6 +48,8 @@ def events(story: str) -> Iterator[tuple[ev.Event, int]]:
     """The events of a story with their times, in nanoseconds from zero."""
     now = 0
     for word in story.split():
+        if word == "MIC":
+            continue
         now += STEP_NS
         if word == "..":
             now += 10 * STEP_NS
@@ -70,7 +72,6 @@ def operations(story: str) -> list[op.Operation]:
     lifecycle = Lifecycle()
     if "MIC" in story:
         lifecycle.audio_sent()
-        story = story.replace("MIC", "")
     return [operation for event, at in events(story) for operation in lifecycle.step(event, at)]
 
 

@@ -1,6 +1,6 @@
 """Any order of events is legal input: what holds of the lifecycle whatever comes."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voicespan import events as ev
@@ -15,22 +15,7 @@ closes = st.builds(
     initiator=st.sampled_from(["client", "server", "provider", "process"]),
 )
 tokens = st.integers(0, 1000)
-# What happens in most calls, drawn more often, so that long and plausible stories are among the random ones.
-usual: st.SearchStrategy[ev.Event] = st.sampled_from(
-    [
-        ev.UserText("typed "),
-        ev.ModelAudio(0.2),
-        ev.ToolCall("1", "search_nearby"),
-        ev.ToolResponse("1", ev.ToolOutcome.OK),
-        ev.UsageReport(Usage(input_text=10, output_audio=5, provider_total=15)),
-        ev.GenerationComplete(),
-        ev.TurnComplete(),
-    ]
-)
 anything: st.SearchStrategy[ev.Event] = st.one_of(
-    usual,
-    usual,
-    usual,
     st.builds(ev.Dialing, resumed=st.booleans()),
     st.builds(ev.Connected),
     st.builds(ev.Disconnected, closes),
@@ -55,7 +40,36 @@ anything: st.SearchStrategy[ev.Event] = st.one_of(
     st.builds(ev.TurnComplete, st.booleans()),
     st.just(ev.Tick()),
 )
-stories = st.lists(st.tuples(anything, st.integers(0, 400_000_000)), max_size=40)
+# Plausible turns, whole, cut short, or with two neighbours swapped, among single events of any kind.
+TURNS: list[list[ev.Event]] = [
+    [ev.UserText("typed "), ev.ModelAudio(0.2), ev.GenerationComplete(), ev.UsageReport(Usage(1)), ev.TurnComplete()],
+    [
+        ev.InputTranscript("spoken "),
+        ev.ToolCall("1", "search_nearby"),
+        ev.ToolResponse("1", ev.ToolOutcome.OK),
+        ev.OutputTranscript("said "),
+        ev.ModelAudio(0.2),
+        ev.GenerationComplete(),
+        ev.Interrupted(),
+        ev.UsageReport(Usage(1)),
+        ev.TurnComplete(),
+    ],
+]
+
+
+@st.composite
+def fragment(draw: st.DrawFn) -> list[ev.Event]:
+    turn = list(draw(st.sampled_from(TURNS)))
+    i = draw(st.integers(0, len(turn) - 2))
+    turn[i], turn[i + 1] = turn[i + 1], turn[i]
+    return turn[: draw(st.integers(1, len(turn)))]
+
+
+stories = st.lists(st.one_of(fragment(), anything.map(lambda e: [e])), max_size=12).flatmap(
+    lambda parts: st.tuples(
+        *(st.tuples(st.just(event), st.integers(0, 400_000_000)) for part in parts for event in part)
+    ).map(list)
+)
 
 
 def run(story: list[tuple[ev.Event, int]]) -> tuple[list[op.Operation], int]:
@@ -71,6 +85,7 @@ def run(story: list[tuple[ev.Event, int]]) -> tuple[list[op.Operation], int]:
     return found, now
 
 
+@settings(max_examples=250)
 @given(stories)
 def test_whatever_is_opened_is_ended_exactly_once_and_after_it_was_opened(story: list[tuple[ev.Event, int]]) -> None:
     open_: set[tuple[str, object]] = set()
@@ -104,12 +119,14 @@ def test_whatever_is_opened_is_ended_exactly_once_and_after_it_was_opened(story:
     assert not open_
 
 
+@settings(max_examples=250)
 @given(stories)
 def test_the_session_ends_last_and_once(story: list[tuple[ev.Event, int]]) -> None:
     found = run(story)[0]
     assert [i for i, o in enumerate(found) if isinstance(o, op.EndSession)] == [len(found) - 1]
 
 
+@settings(max_examples=250)
 @given(stories)
 def test_children_lie_inside_their_parents(story: list[tuple[ev.Event, int]]) -> None:
     found, ended = run(story)
@@ -131,6 +148,7 @@ def test_children_lie_inside_their_parents(story: list[tuple[ev.Event, int]]) ->
         assert turns[start.turn].start_ns <= start.at_ns
 
 
+@settings(max_examples=250)
 @given(stories)
 def test_the_sum_of_the_turns_and_of_what_no_turn_owns_is_the_session(story: list[tuple[ev.Event, int]]) -> None:
     found = run(story)[0]
@@ -147,6 +165,7 @@ def test_the_sum_of_the_turns_and_of_what_no_turn_owns_is_the_session(story: lis
     assert abs(end.totals.output_audio_s - sum(r.output_audio_s for r in records)) < 1e-6
 
 
+@settings(max_examples=250)
 @given(stories)
 def test_nothing_that_was_said_is_lost_or_told_twice(story: list[tuple[ev.Event, int]]) -> None:
     records = [o.record for o in run(story)[0] if isinstance(o, op.EndTurn)]
@@ -154,6 +173,7 @@ def test_nothing_that_was_said_is_lost_or_told_twice(story: list[tuple[ev.Event,
     assert sum(record.model_text.count("said") for record in records) == said
 
 
+@settings(max_examples=250)
 @given(stories, st.integers(2, 5))
 def test_how_the_audio_is_cut_into_chunks_changes_nothing(story: list[tuple[ev.Event, int]], pieces: int) -> None:
     chopped: list[tuple[ev.Event, int]] = []

@@ -1,0 +1,55 @@
+"""Stories (support.story) told to a whole VoiceSession, and the spans that come of it."""
+
+from __future__ import annotations
+
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from support.received import ReceivedSpan, decode_traces
+from support.story import events
+from voicespan import Capture, Identity, Model, VoiceSession
+from voicespan.cost import Prices
+from voicespan.sdk.pipeline import IdentityProcessor
+
+IDENTITY = Identity("session-1", user_id="user-1", conversation_id="session-1", backend="simulator", tags=("voice",))
+PRICES = Prices({"input_text": 1e-6, "input_audio": 3e-6, "output_audio": 12e-6}, "test", "1")
+MODEL = Model("gemini-3.8-live", server_address="127.0.0.1", server_port=443, prices=PRICES)
+
+
+class Recorder:
+    """An SDK whose spans stay in memory."""
+
+    def __init__(self) -> None:
+        self._exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(IdentityProcessor())
+        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.tracer = self.provider.get_tracer("voicespan")
+
+    def spans(self) -> list[ReceivedSpan]:
+        """What has ended, as a receiver would read it."""
+        return decode_traces(encode_spans(self._exporter.get_finished_spans()), 0)
+
+
+def tell(
+    story: str, *, capture: bool = True, model: Model = MODEL, instructions: str = "Be brief."
+) -> list[ReceivedSpan]:
+    """The spans of a story."""
+    recorder = Recorder()
+    session = VoiceSession(
+        IDENTITY, model, tracer=recorder.tracer, capture=Capture(on_spans=capture), instructions="Be brief."
+    )
+    began = session.now_ns()
+    if "MIC" in story:
+        session.audio_sent(32_000)
+    for event, at in events(story):
+        session.feed(event, began + at)
+    return recorder.spans()
+
+
+def named(spans: list[ReceivedSpan], name: str) -> ReceivedSpan:
+    """The one span of a name."""
+    [found] = [span for span in spans if span.name == name]
+    return found

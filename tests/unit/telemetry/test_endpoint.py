@@ -1,0 +1,74 @@
+"""The OTEL_EXPORTER_OTLP_* variables mean to our sender what they mean to the SDK's exporter."""
+
+import pytest
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+from voicespan.sdk.endpoint import Endpoint, EndpointError, endpoint_from_environment
+
+BASE = "OTEL_EXPORTER_OTLP_"
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {BASE + "ENDPOINT": "http://collector:4318"},
+        {BASE + "ENDPOINT": "http://collector:4318/"},
+        {BASE + "ENDPOINT": "https://collector/base"},
+        {BASE + "TRACES_ENDPOINT": "http://collector:4318/custom"},
+        {BASE + "ENDPOINT": "http://other:4318", BASE + "TRACES_ENDPOINT": "http://collector:4318/v1/traces"},
+        {BASE + "ENDPOINT": "http://c:4318", BASE + "HEADERS": "authorization=Basic%20abc,x-tenant=a"},
+        {BASE + "ENDPOINT": "http://c:4318", BASE + "HEADERS": "a=b", BASE + "TRACES_HEADERS": "c=d"},
+        {BASE + "ENDPOINT": "http://c:4318", BASE + "TIMEOUT": "3"},
+        {BASE + "ENDPOINT": "http://c:4318", BASE + "TIMEOUT": "3", BASE + "TRACES_TIMEOUT": "7"},
+    ],
+)
+def test_as_the_sdks_exporter_reads_them(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    ours = endpoint_from_environment(environ)
+    theirs = OTLPSpanExporter()
+    assert ours is not None
+    assert ours.url == theirs._endpoint
+    client = theirs._client
+    assert ours.timeout_s == client._timeout
+    assert {k: client._headers.get(k) for k in ours.headers} == dict(ours.headers)
+    theirs.shutdown()
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {BASE + "ENDPOINT": ""},
+        {BASE + "ENDPOINT": "http://c:4318", "OTEL_TRACES_EXPORTER": "none"},
+        {BASE + "ENDPOINT": "http://c:4318", "OTEL_SDK_DISABLED": "true"},
+    ],
+)
+def test_nothing_is_sent_where_nobody_asked(environ: dict[str, str]) -> None:
+    assert endpoint_from_environment(environ) is None
+
+
+def test_grpc() -> None:
+    found = endpoint_from_environment({BASE + "ENDPOINT": "http://collector:4317", BASE + "PROTOCOL": "grpc"})
+    assert found == Endpoint("collector:4317", "grpc", insecure=True)
+    found = endpoint_from_environment({BASE + "ENDPOINT": "https://collector:4317", BASE + "PROTOCOL": "grpc"})
+    assert found == Endpoint("collector:4317", "grpc")
+    bare = {BASE + "ENDPOINT": "collector:4317", BASE + "PROTOCOL": "grpc", BASE + "INSECURE": "true"}
+    assert endpoint_from_environment(bare) == Endpoint("collector:4317", "grpc", insecure=True)
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({BASE + "ENDPOINT": "ftp://x"}, BASE + "ENDPOINT"),
+        ({BASE + "TRACES_ENDPOINT": "http://"}, BASE + "TRACES_ENDPOINT"),
+        ({BASE + "ENDPOINT": "http://c:4318", BASE + "PROTOCOL": "http/json"}, BASE + "PROTOCOL"),
+        ({BASE + "ENDPOINT": "http://c:4318", BASE + "TIMEOUT": "soon"}, BASE + "TIMEOUT"),
+        ({BASE + "ENDPOINT": "http://c:4318", BASE + "TRACES_TIMEOUT": "0"}, BASE + "TRACES_TIMEOUT"),
+        ({BASE + "ENDPOINT": "http://c:4318", BASE + "COMPRESSION": "zstd"}, BASE + "COMPRESSION"),
+        ({BASE + "ENDPOINT": "http://c:4318", "OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(environ: dict[str, str], named: str) -> None:
+    with pytest.raises(EndpointError, match=named):
+        endpoint_from_environment(environ)

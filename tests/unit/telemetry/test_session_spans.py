@@ -1,0 +1,208 @@
+"""The spans that a session leaves: their tree, what stands on them, and what never does."""
+
+import asyncio
+import json
+
+import pytest
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+from support import langfuse_contract
+from support.received import render_tree
+from support.story import events
+from support.telling import IDENTITY, MODEL, Recorder, named, tell
+from voicespan import Close, VoiceSession
+from voicespan import events as ev
+from voicespan.events import ToolOutcome
+
+CALL = "ON MIC VAS I VAE CALL1 RESP1 a A T A GC U TC I VAE A GC VAS INT U TC BYE"
+
+
+def test_the_tree_is_the_design() -> None:
+    assert render_tree(tell(CALL)) == "\n".join(
+        [
+            "WebSocket Session",
+            "  Live Connection 1",
+            "  Turn 1",
+            "    tool-search_nearby",
+            "  Turn 2",
+        ]
+    )
+
+
+@pytest.mark.parametrize("story", [CALL, "BYE", "ON cc A BYE", "ON GA cc CALL1 CUT ON BYE", "MIC I INT U TC BYE"])
+@pytest.mark.parametrize("capture", [True, False])
+def test_langfuse_reads_it_right(story: str, *, capture: bool) -> None:
+    langfuse_contract.trace(tell(story, capture=capture))
+
+
+def test_without_capture_no_word_leaves() -> None:
+    secrets = ("spoken", "answer", "typed", "CALL1", "Be brief")
+    langfuse_contract.no_content(tell(CALL + " cc A GC U TC", capture=False), *secrets)
+    assert any(b"spoken" in span.raw for span in tell(CALL))
+
+
+def test_a_turn_says_how_it_was_measured_and_what_it_cost() -> None:
+    turn = named(tell(CALL), "Turn 1")
+    assert turn.kind == "CLIENT"
+    expected = {
+        "gen_ai.operation.name": "generate_content",
+        "gen_ai.provider.name": "gcp.gemini",
+        "gen_ai.request.model": "gemini-3.8-live",
+        "gen_ai.output.type": "speech",
+        "gen_ai.response.finish_reasons": ["stop"],
+        "gen_ai.usage.input_tokens": 120,
+        "gen_ai.usage.output_tokens": 30,
+        "voicespan.turn.index": 1,
+        "voicespan.turn.start_source": "server_activity_end",
+        "voicespan.turn.start_confidence": "inferred",
+        "voicespan.turn.end_reason": "completed",
+        "voicespan.turn.interrupted": False,
+        "voicespan.turn.generations": 2,
+        "voicespan.usage.source": "provider",
+        "voicespan.usage.provider_total_tokens": 150,
+        "voicespan.backend": "simulator",
+    }
+    assert {key: turn.attributes.get(key) for key in expected} == expected
+    assert json.loads(str(turn.attributes["langfuse.observation.usage_details"])) == {
+        "input_text": 100, "input_audio": 20, "output_audio": 30, "total": 150,
+    }  # fmt: skip
+    cost = json.loads(str(turn.attributes["langfuse.observation.cost_details"]))
+    assert cost == pytest.approx({"input_text": 1e-4, "input_audio": 6e-5, "output_audio": 3.6e-4, "total": 5.2e-4})
+
+
+def test_a_barge_in_is_told_and_is_no_error() -> None:
+    turn = named(tell(CALL), "Turn 2")
+    assert turn.status == "UNSET"
+    assert turn.attributes["voicespan.turn.end_reason"] == "interrupted"
+    assert turn.attributes["voicespan.turn.interruption_cause"] == "speech"
+    assert turn.attributes["gen_ai.response.finish_reasons"] == ["interrupted"]
+
+
+def test_the_session_states_its_totals_also_when_they_are_zero() -> None:
+    session = named(tell(CALL), "WebSocket Session")
+    expected = {
+        "voicespan.entry": True,
+        "langfuse.observation.type": "agent",
+        "voicespan.session.turns": 2,
+        "voicespan.session.tool_calls": 1,
+        "voicespan.session.connections": 1,
+        "voicespan.session.reconnects": 0,
+        "voicespan.session.barge_ins": 1,
+        "voicespan.session.turns_without_usage": 0,
+        "voicespan.session.input_audio_duration": 1.0,
+        "voicespan.session.provider_total_tokens": 300,
+        "voicespan.session.close_code": 1000,
+        "voicespan.session.close_initiator": "client",
+        "langfuse.observation.metadata.turns": 2,
+    }
+    assert {key: session.attributes.get(key) for key in expected} == expected
+    assert session.attributes["voicespan.session.cost"] == pytest.approx(2 * 5.2e-4)
+    assert "gen_ai.request.model" not in session.attributes, "Langfuse would take the session for a generation"
+    assert not any(key.startswith("gen_ai.usage") for key in session.attributes)
+
+
+def test_a_model_without_a_price_has_no_cost_rather_than_none() -> None:
+    from voicespan import Model
+
+    spans = tell(CALL, model=Model("unheard-of"))
+    assert not any("cost" in key for span in spans for key in span.attributes)
+
+
+def test_usage_that_never_came_is_missing_not_zero() -> None:
+    turn = named(tell("cc A GC BYE"), "Turn 1")
+    assert turn.attributes["voicespan.usage.source"] == "missing"
+    assert "gen_ai.usage.input_tokens" not in turn.attributes
+    assert "langfuse.observation.usage_details" not in turn.attributes
+
+
+def test_the_conversation_stands_on_turns_and_session_as_chat() -> None:
+    spans = tell(CALL)
+    turn = named(spans, "Turn 1")
+    assert json.loads(str(turn.attributes["langfuse.observation.input"])) == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "spoken"},
+    ]
+    output = json.loads(str(turn.attributes["langfuse.observation.output"]))
+    assert [message["role"] for message in output] == ["assistant", "tool", "assistant"]
+    assert output[0]["tool_calls"][0]["function"] == {"name": "search_nearby", "arguments": '{"query":"CALL1"}'}
+    assert json.loads(str(turn.attributes["gen_ai.output.messages"]))[0]["parts"][0]["type"] == "tool_call"
+    session = named(spans, "WebSocket Session")
+    assert json.loads(str(session.attributes["langfuse.observation.input"]))[0]["role"] == "system"
+    assert json.loads(str(session.attributes["langfuse.observation.output"]))[0]["role"] == "assistant"
+
+
+def test_a_failed_tool_is_an_error_with_a_text() -> None:
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    session.feed(ev.ToolCall("1", "search_nearby"))
+    session.feed(ev.ToolResponse("1", ToolOutcome.TIMEOUT, {"error": "too slow"}, "too slow"))
+    session.close(Close(1000, "bye", "client"))
+    tool = named(recorder.spans(), "tool-search_nearby")
+    assert (tool.status, tool.status_message) == ("ERROR", "too slow")
+    assert tool.attributes["error.type"] == "timeout"
+
+
+def test_a_lost_connection_is_an_error_of_the_turn_it_cut() -> None:
+    spans = tell("ON cc T A CUT ON BYE")
+    turn = named(spans, "Turn 1")
+    assert (turn.status, turn.attributes["error.type"]) == ("ERROR", "close_1006")
+    assert named(spans, "Live Connection 2").attributes["voicespan.connection.close_code"] == 1006
+    assert named(spans, "WebSocket Session").status == "UNSET"
+    assert [e.name for e in named(spans, "WebSocket Session").events] == ["voicespan.disconnected"]
+
+
+async def test_the_applications_spans_nest_under_the_tool_and_carry_the_session() -> None:
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    session.feed(ev.ToolCall("1", "search_nearby"))
+    context = session.tool_context("1")
+    assert context is not None
+
+    async def handler() -> None:
+        token = otel_context.attach(context)
+        with recorder.provider.get_tracer("app").start_as_current_span("SELECT places"):
+            await asyncio.sleep(0)
+        otel_context.detach(token)
+
+    await asyncio.create_task(handler())
+    session.feed(ev.ToolResponse("1", ToolOutcome.OK))
+    session.close(Close(1000, "", "client"))
+    query = named(recorder.spans(), "SELECT places")
+    assert query.parent_span_id == named(recorder.spans(), "tool-search_nearby").span_id
+    assert query.attributes["session.id"] == "session-1"
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+async def test_books_close_by_themselves_when_usage_never_comes() -> None:
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    told = asyncio.Event()
+    session.listener = lambda operation: told.set() if type(operation).__name__ == "EndTurn" else None
+    for event, _ in events("cc A GC TC"):
+        session.feed(event)
+    assert not told.is_set()
+    async with asyncio.timeout(5):
+        await told.wait()
+    assert [span.name for span in recorder.spans()] == ["Turn 1"]
+    session.close(Close(1000, "", "client"))
+
+
+def test_an_error_of_telemetrys_own_never_reaches_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    from voicespan import guard
+
+    monkeypatch.delenv("VOICESPAN_RAISE")
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    before = guard.error_count()
+    session.feed("not an event at all")  # type: ignore[arg-type]
+    monkeypatch.setattr(session, "_spans", None)
+    session.feed(ev.ModelAudio(0.2))
+    assert guard.error_count() > before
+
+
+def test_without_an_sdk_it_does_nothing() -> None:
+    session = VoiceSession(IDENTITY, MODEL, tracer=trace.NoOpTracerProvider().get_tracer("voicespan"))
+    for event, at in events(CALL):
+        session.feed(event, at)
+    assert session.trace_id == "0" * 32

@@ -1,0 +1,231 @@
+"""The store: what ended is on disk, once, and leaves the outbox when a receiver has it."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+
+from voicespan.sdk import store as store_module
+from voicespan.sdk.pipeline import StoreProcessor
+from voicespan.sdk.reading import reader
+from voicespan.sdk.store import Store, StoreError, open_database
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "traces.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    opened = Store(path, queue_for_sending=True)
+    yield opened
+    opened.close()
+
+
+def provider_of(store: Store, service: str = "test") -> TracerProvider:
+    provider = TracerProvider(resource=Resource({"service.name": service}), shutdown_on_exit=False)
+    provider.add_span_processor(StoreProcessor(store))
+    return provider
+
+
+def end_spans(store: Store, *names: str) -> None:
+    tracer = provider_of(store).get_tracer("scope")
+    for name in names:
+        tracer.start_span(name, attributes={"session.id": "s-1", "n": 1}).end()
+    assert store.flush(5)
+
+
+def names_in(request: bytes) -> list[str]:
+    decoded = ExportTraceServiceRequest.FromString(request)
+    return [s.name for r in decoded.resource_spans for scope in r.scope_spans for s in scope.spans]
+
+
+def test_an_ended_span_is_read_back_as_it_was(store: Store, path: Path) -> None:
+    tracer = provider_of(store).get_tracer("scope")
+    with tracer.start_as_current_span("parent") as parent:
+        parent.set_attributes({"session.id": "s-1", "text": "é", "many": ["a", "b"], "half": 0.5, "yes": True})
+        parent.add_event("happened", {"k": 1})
+        tracer.start_span("child").end()
+    assert store.flush(5)
+    with reader(path) as traces:
+        [summary] = traces.latest(10)
+        assert (summary.name, summary.session_id, summary.spans) == ("parent", "s-1", 2)
+        assert traces.find(summary.trace_id[:8]) == traces.find("s-1") == [summary.trace_id]
+        found_parent, child = traces.spans(summary.trace_id)
+    assert found_parent.attributes == {"session.id": "s-1", "text": "é", "many": ["a", "b"], "half": 0.5, "yes": True}
+    assert [(e.name, e.attributes) for e in found_parent.events] == [("happened", {"k": 1})]
+    assert child.parent_id == found_parent.span_id
+
+
+def test_a_request_is_what_the_exporter_would_send(store: Store) -> None:
+    for service in ("a", "b"):
+        provider = provider_of(store, service)
+        provider.get_tracer("one").start_span(f"{service}1").end()
+        provider.get_tracer("two", schema_url="https://example.org/schema").start_span(f"{service}2").end()
+    assert store.flush(5)
+    batch = store.next_batch(100, 1 << 20)
+    assert batch is not None
+    decoded = ExportTraceServiceRequest.FromString(batch.request)
+    shape = [
+        (r.resource.attributes[0].value.string_value, scope.scope.name, scope.schema_url, [s.name for s in scope.spans])
+        for r in decoded.resource_spans
+        for scope in r.scope_spans
+    ]
+    assert shape == [
+        ("a", "one", "", ["a1"]),
+        ("a", "two", "https://example.org/schema", ["a2"]),
+        ("b", "one", "", ["b1"]),
+        ("b", "two", "https://example.org/schema", ["b2"]),
+    ]
+
+
+def test_a_span_leaves_the_outbox_when_it_is_accepted_and_stays_in_the_history(store: Store, path: Path) -> None:
+    end_spans(store, "one", "two")
+    batch = store.next_batch(1, 1 << 20)
+    assert batch is not None
+    assert names_in(batch.request) == ["one"]
+    store.accepted(batch)
+    assert store.stats().queued == 1
+    rest = store.next_batch(10, 1 << 20)
+    assert rest is not None
+    assert names_in(rest.request) == ["two"]
+    with reader(path) as traces:
+        assert sum(summary.spans for summary in traces.latest(10)) == 2
+
+
+def test_what_is_refused_is_set_aside_with_its_reason(store: Store, path: Path) -> None:
+    end_spans(store, "one")
+    batch = store.next_batch(10, 1 << 20)
+    assert batch is not None
+    store.rejected(batch, "HTTP 400 bad")
+    assert store.next_batch(10, 1 << 20) is None
+    assert (store.stats().queued, store.stats().rejected) == (0, 1)
+    assert open_database(path).execute("SELECT rejected FROM outbox").fetchall() == [("HTTP 400 bad",)]
+
+
+def test_batches_are_bounded_in_bytes_but_never_empty(store: Store) -> None:
+    end_spans(store, "one", "two", "three")
+    batch = store.next_batch(10, 1)
+    assert batch is not None
+    assert names_in(batch.request) == ["one"]
+
+
+def test_without_a_receiver_nothing_waits_to_be_sent(path: Path) -> None:
+    store = Store(path, queue_for_sending=False)
+    end_spans(store, "one")
+    assert store.stats().queued == 0
+    assert store.stats().written == 1
+    store.close()
+
+
+def test_unsent_spans_of_a_process_that_is_gone_are_adopted(path: Path) -> None:
+    first = Store(path, queue_for_sending=True)
+    end_spans(first, "left behind")
+    first.close()
+    second = Store(path, queue_for_sending=True)
+    batch = second.next_batch(10, 1 << 20)
+    assert batch is not None
+    assert names_in(batch.request) == ["left behind"]
+    second.close()
+
+
+def test_unsent_spans_of_a_process_that_lives_are_left_to_it(path: Path) -> None:
+    program = f"""
+    import sys
+    from pathlib import Path
+    from opentelemetry.sdk.trace import TracerProvider
+    from voicespan.sdk.pipeline import StoreProcessor
+    from voicespan.sdk.store import Store
+    store = Store(Path({str(path)!r}), queue_for_sending=True)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(StoreProcessor(store))
+    provider.get_tracer("t").start_span("theirs").end()
+    store.flush(5)
+    print("ready", flush=True)
+    sys.stdin.read()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        meanwhile = Store(path, queue_for_sending=True)
+        assert meanwhile.next_batch(10, 1 << 20) is None
+        meanwhile.close()
+        other.kill()
+        other.wait()
+    afterwards = Store(path, queue_for_sending=True)
+    batch = afterwards.next_batch(10, 1 << 20)
+    assert batch is not None
+    assert names_in(batch.request) == ["theirs"]
+    afterwards.close()
+
+
+def test_a_full_store_drops_its_oldest_and_counts(store: Store, path: Path) -> None:
+    end_spans(store, *(f"span {n}" for n in range(3_000)))
+    used = store._used_bytes()
+    lost = store.prune(used // 2)
+    assert 0 < lost < 3_000
+    assert store.stats().dropped == lost
+    with reader(path) as traces:
+        kept = {summary.name for summary in traces.latest(5_000)}
+    assert "span 2999" in kept
+    assert "span 0" not in kept
+
+
+def test_a_place_that_cannot_be_written_keeps_traces_in_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file" / "traces.db", queue_for_sending=True)
+    end_spans(store, "one")
+    assert store.stats().in_memory
+    assert "kept in memory" in caplog.text
+    batch = store.next_batch(10, 1 << 20)
+    assert batch is not None
+    assert names_in(batch.request) == ["one"]
+    store.close()
+
+
+def test_a_damaged_file_is_named_and_left_alone(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StoreError, match="is not a Voicespan store"):
+        open_database(path)
+    store = Store(path, queue_for_sending=False)
+    assert store.stats().in_memory
+    assert path.read_bytes().startswith(b"not a database")
+    assert str(path) in caplog.text
+    store.close()
+
+
+def test_a_newer_schema_is_refused(path: Path) -> None:
+    database = sqlite3.connect(path)
+    database.execute(f"PRAGMA user_version={store_module.SCHEMA_VERSION + 1}")
+    database.close()
+    with pytest.raises(StoreError, match="newer Voicespan"):
+        open_database(path)
+
+
+def test_no_store_no_traces(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="VOICESPAN_STORE_PATH"), reader(tmp_path / "none.db"):
+        pass
+    assert not os.listdir(tmp_path)  # noqa: PTH208
+
+
+def test_spans_that_are_not_sampled_are_not_stored(store: Store) -> None:
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+    provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    provider.add_span_processor(StoreProcessor(store))
+    provider.get_tracer("t").start_span("unsampled").end()
+    assert store.flush(5)
+    assert store.stats().written == 0
