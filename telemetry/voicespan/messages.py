@@ -59,8 +59,11 @@ class Conversation:
         self._messages.extend(messages)
 
     def recent(self) -> list[Message]:
-        """The instructions and the last few messages."""
-        return self._system + list(self._messages)[-CONTEXT_MESSAGES:]
+        """The instructions and the last few messages, from a user's words on: a tool's result needs its call."""
+        messages = list(self._messages)[-CONTEXT_MESSAGES:]
+        while messages and messages[0].role != "user":
+            messages.pop(0)
+        return self._system + messages
 
     def without_last_answer(self) -> tuple[list[Message], list[Message]]:
         """The whole conversation, split before the model's last words."""

@@ -1,0 +1,34 @@
+# What a newcomer types. Python >= 3.11 is all it needs; `make demo` needs no key, no Docker and no account.
+PYTHON_BIN := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lock clean runtime dev
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: runtime ## a call with a simulated model, in the browser; ONCE=1 plays one on the terminal and ends
+	.venv/bin/voicespan demo $(if $(ONCE),--once)
+
+test: dev ## all tests; ARGS goes to pytest. Without a collector its tests are skipped and named
+	@PYTHON=$(PYTHON_BIN) scripts/build-collector >/dev/null || test "$$VOICESPAN_REQUIRE_ALL" != 1
+	$(PYTHON_BIN) -m pytest $(ARGS)
+
+check: dev ## style, types and the arrows between the packages
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
+	.venv/bin/mypy
+
+lock: ## both lock files anew; needs uv
+	scripts/lock
+
+clean: ## what was built and cached inside the tree, .venv too
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+runtime:
+	@scripts/setup-venv requirements.lock
+
+dev:
+	@scripts/setup-venv requirements-dev.lock

@@ -1,0 +1,179 @@
+"""The service's addresses: the two WebSocket paths, and `generateContent` over HTTP."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from voicespan_simulator.client_messages import (
+    INVALID_PAYLOAD,
+    POLICY_VIOLATION,
+    RefusedError,
+    Setup,
+    decode,
+    parse,
+    parse_setup,
+)
+from voicespan_simulator.conversation import Conversation, Handles
+from voicespan_simulator.dialect import DEVELOPER, VERTEX, Dialect, call_ids
+from voicespan_simulator.exchange import Call
+from voicespan_simulator.line import Line
+from voicespan_simulator.pace import Pace
+from voicespan_simulator.profiles import bare_model_name, profile_of
+from voicespan_simulator.rest import generate_content
+from voicespan_simulator.scenario import Scenario
+from voicespan_simulator.session import Session
+from voicespan_simulator.tokens import Tokens, text_tokens
+from voicespan_simulator.voice import Voice
+from voicespan_simulator.wire_json import JsonObject
+
+ABORT_EXTENSION = "voicespan.abort"  # in the ASGI scope: drops the TCP connection
+SCENARIO_HEADER = "x-simulator-scenario"
+_LONGEST_REASON_BYTES = 123  # what fits a close frame
+_MOST_BODY_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What all calls share."""
+
+    scenarios: Mapping[str, Scenario]
+    default_scenario: str
+    voice: Voice
+    pace: Pace
+    handles: Handles = field(default_factory=Handles)
+
+
+class WebSocketChannel:
+    """A `Channel` over a WebSocket; as the service does, it sends JSON in binary frames."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._abort: Callable[[], None] = socket.scope["extensions"][ABORT_EXTENSION]
+
+    async def receive(self) -> str | bytes | None:
+        """The next frame, or None when the connection has ended."""
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        frame: str | bytes = message["text"] if message.get("text") is not None else message["bytes"]
+        return frame
+
+    async def send(self, message: JsonObject) -> None:
+        """Sends one message."""
+        if self._open:
+            try:
+                await self._socket.send_bytes(json.dumps(message, separators=(",", ":")).encode())
+            except WebSocketDisconnect:
+                return  # whoever reads learns of it and ends the session
+
+    async def close(self, code: int, reason: str) -> None:
+        """Closes with a close frame."""
+        if self._open:
+            try:
+                await self._socket.close(code, reason.encode()[:_LONGEST_REASON_BYTES].decode(errors="ignore"))
+            except WebSocketDisconnect:
+                return
+
+    def abort(self) -> None:
+        """Drops the TCP connection without one."""
+        self._abort()
+
+    @property
+    def _open(self) -> bool:
+        states = (self._socket.application_state, self._socket.client_state)
+        return states == (WebSocketState.CONNECTED, WebSocketState.CONNECTED)
+
+
+def application(simulation: Simulation) -> Starlette:
+    """The ASGI application. Any API version is taken, any key, and none."""
+
+    async def developer(socket: WebSocket) -> None:
+        await _live(simulation, DEVELOPER, socket)
+
+    async def vertex(socket: WebSocket) -> None:
+        await _live(simulation, VERTEX, socket)
+
+    return Starlette(
+        routes=[
+            WebSocketRoute("/ws/google.ai.generativelanguage.{method}", developer),
+            WebSocketRoute("/ws/google.cloud.aiplatform.{service}/BidiGenerateContent", vertex),
+            Route("/{path:path}:generateContent", _generate_content, methods=["POST"]),
+            Route("/{path:path}:streamGenerateContent", _stream_generate_content, methods=["POST"]),
+        ]
+    )
+
+
+async def _live(simulation: Simulation, dialect: Dialect, socket: WebSocket) -> None:
+    await socket.accept()
+    channel = WebSocketChannel(socket)
+    session: Session | None = None
+    try:
+        frame = await channel.receive()
+        if frame is None:
+            return
+        scenario = socket.headers.get(SCENARIO_HEADER, simulation.default_scenario)
+        call = _call(simulation, dialect, scenario, parse_setup(decode(frame)), channel)
+        session = Session(call)
+        await session.begin()
+        while (frame := await channel.receive()) is not None:
+            for message in parse(decode(frame)):
+                await session.take(message)
+    except RefusedError as refused:
+        await channel.close(refused.code, refused.reason)
+    finally:
+        if session is not None:
+            await session.end()
+
+
+def _call(simulation: Simulation, dialect: Dialect, scenario: str, setup: Setup, channel: WebSocketChannel) -> Call:
+    profile = profile_of(setup.model)
+    if profile is None:
+        raise RefusedError(
+            POLICY_VIOLATION,
+            f"{setup.model} is not found for this API version, or is not supported for bidiGenerateContent.",
+        )
+    if scenario not in simulation.scenarios:
+        known = ", ".join(sorted(simulation.scenarios))
+        raise RefusedError(POLICY_VIOLATION, f"{SCENARIO_HEADER}: no scenario {scenario!r}, only {known}")
+    instructions = Tokens(text=text_tokens(setup.instruction_characters))
+    conversation = Conversation(simulation.scenarios[scenario], profile.accounting.base + instructions)
+    if setup.handle is not None:
+        resumed = simulation.handles.load(setup.handle)
+        if resumed is None:
+            raise RefusedError(INVALID_PAYLOAD, "Invalid session resumption handle.")
+        conversation = resumed
+    return Call(
+        setup=setup,
+        profile=profile,
+        dialect=dialect,
+        conversation=conversation,
+        handles=simulation.handles,
+        voice=simulation.voice,
+        line=Line(channel, simulation.pace),
+        new_call_id=call_ids(dialect, profile.name),
+    )
+
+
+async def _generate_content(request: Request) -> Response:
+    body = await request.body()
+    try:
+        if len(body) > _MOST_BODY_BYTES:
+            raise RefusedError(INVALID_PAYLOAD, "The request is too large.")
+        return JSONResponse(generate_content(bare_model_name(request.path_params["path"]), decode(body)))
+    except RefusedError as refused:
+        error = {"code": 400, "message": refused.reason, "status": "INVALID_ARGUMENT"}
+        return JSONResponse({"error": error}, status_code=400)
+
+
+async def _stream_generate_content(request: Request) -> Response:
+    """The whole response as the stream's only event."""
+    response = await _generate_content(request)
+    if response.status_code != 200:
+        return response
+    return Response(b"data: " + bytes(response.body) + b"\n\n", media_type="text/event-stream")

@@ -1,0 +1,68 @@
+"""Parts that end-to-end tests share: the collector's binary and its legs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.collector import REPOSITORY, CollectorProcess
+from support.langfuse_sink import LangfuseSink
+from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("collector"):
+            # The first of them may build the collector for two minutes, in a fixture.
+            item.add_marker(pytest.mark.timeout(func_only=True))
+
+
+@pytest.fixture(scope="session")
+def collector_binary() -> Path:
+    """The collector that scripts/build-collector gives; skips where there is none, unless VOICESPAN_REQUIRE_ALL=1."""
+    found = subprocess.run(
+        [REPOSITORY / "scripts" / "build-collector"],
+        env={"PYTHON": sys.executable, **os.environ},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    if found.returncode == 0:
+        return Path(found.stdout.strip())
+    reason = found.stderr.strip().splitlines()[-1] if found.stderr.strip() else f"exit {found.returncode}"
+    if os.environ.get("VOICESPAN_REQUIRE_ALL") == "1":
+        pytest.fail(f"{reason}\n{found.stderr}")
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def langfuse() -> Iterator[LangfuseSink]:
+    with LangfuseSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def jaeger() -> Iterator[OtlpGrpcSink]:
+    with OtlpGrpcSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def prometheus() -> Iterator[OtlpHttpSink]:
+    with OtlpHttpSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def collector(
+    collector_binary: Path, langfuse: LangfuseSink, jaeger: OtlpGrpcSink, prometheus: OtlpHttpSink
+) -> Iterator[CollectorProcess]:
+    """The real collector with the repository's configuration, a sink behind each leg."""
+    with CollectorProcess(collector_binary, langfuse=langfuse, jaeger=jaeger, prometheus=prometheus) as process:
+        yield process

@@ -1,0 +1,345 @@
+"""Whole calls: a client, the server under uvicorn, the real google-genai client, the simulator; and what is stored."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import urllib.error
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from support import langfuse_contract
+from support.caller import ask, call, speech, talk_over
+from support.otlp_sink import OtlpHttpSink
+from support.received import ReceivedSpan, render_tree
+from support.server import ServerProcess
+from voicespan_server.client import CallError
+from voicespan_simulator.process import SimulatorProcess
+
+pytestmark = pytest.mark.e2e
+
+CAPTURE = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_AND_EVENT"}
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[SimulatorProcess]:
+    with SimulatorProcess(pace="fast") as process:
+        yield process
+
+
+@pytest.fixture
+def receiver() -> Iterator[OtlpHttpSink]:
+    with OtlpHttpSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def environ(simulator: SimulatorProcess, receiver: OtlpHttpSink) -> dict[str, str]:
+    return {
+        "VOICESPAN_BACKEND": "simulator",
+        "VOICESPAN_SIMULATOR_URL": simulator.base_url,
+        "VOICESPAN_SIMULATOR_CA_FILE": str(simulator.ca_file),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.base_url,
+        "OTEL_METRICS_EXPORTER": "none",
+        **CAPTURE,
+    }
+
+
+def trace_of(receiver: OtlpHttpSink, trace_id: str) -> list[ReceivedSpan]:
+    """All spans of a call, once its session span is there."""
+
+    def of_call(spans: Sequence[ReceivedSpan]) -> list[ReceivedSpan]:
+        return [span for span in spans if span.trace_id == trace_id]
+
+    arrived = receiver.spans.wait_for(lambda spans: any(s.name == "WebSocket Session" for s in of_call(spans)))
+    return of_call(arrived)
+
+
+def on_langfuse(spans: Sequence[ReceivedSpan]) -> list[ReceivedSpan]:
+    """The spans as the collector's projection leaves them: without the upgrade's, the session span as root."""
+    from dataclasses import replace
+
+    kept = [span for span in spans if span.name != "Voice Session"]
+    return [replace(s, parent_span_id="") if s.attributes.get("voicespan.entry") else s for s in kept]
+
+
+def end_reasons(spans: Sequence[ReceivedSpan]) -> list[str]:
+    turns = sorted((s for s in spans if s.name.startswith("Turn ")), key=lambda s: s.start_ns)
+    return [str(turn.attributes["voicespan.turn.end_reason"]) for turn in turns]
+
+
+async def test_the_demos_conversation_leaves_the_trace_of_the_mission(
+    environ: dict[str, str], receiver: OtlpHttpSink
+) -> None:
+    with ServerProcess(environ) as server:
+        async with call(server.voice_url) as caller:
+            await ask(caller)
+            await ask(caller)
+            await talk_over(caller, turns=2)
+            await caller.hang_up()
+        spans = trace_of(receiver, caller.trace_id)
+        assert render_tree(spans) == "\n".join(
+            [
+                "Voice Session",
+                "  WebSocket Session",
+                "    Live Connection 1",
+                "    Turn 1",
+                "      tool-navigate_to_location",
+                "    Turn 2",
+                "      tool-search_nearby",
+                "    Turn 3",
+                "    Turn 4",
+            ]
+        )
+        langfuse_contract.trace(on_langfuse(spans))
+        assert end_reasons(spans) == ["completed", "completed", "interrupted", "completed"]
+        session = next(s for s in spans if s.name == "WebSocket Session")
+        assert session.attributes["session.id"] == caller.session_id
+        assert session.attributes["user.id"] == "user-1"
+        assert session.attributes["voicespan.backend"] == "simulator"
+        assert session.attributes["voicespan.session.barge_ins"] == 1
+        assert session.attributes["voicespan.session.close_code"] == 1000
+        assert session.attributes["voicespan.session.input_audio_duration"] > 3  # type: ignore[operator]
+        assert "Helsinki Cathedral" in str(session.attributes["langfuse.observation.input"])
+        # The same spans, byte for byte, are in the local store.
+        stored = server.get(f"/v1/traces/{caller.trace_id}")
+        assert {s["span_id"] for s in stored} == {s.span_id for s in spans}
+        # What the client was told is what the trace says.
+        assert [m["turn"] for m in caller.of_type("turn.completed")] == [1, 2, 3, 4]
+        assert [m["name"] for m in caller.of_type("tool.started")] == ["navigate_to_location", "search_nearby"]
+        assert {m["status"] for m in caller.of_type("tool.completed")} == {"ok"}
+        assert [m["turn"] for m in caller.of_type("interrupted")] == [3]
+        assert caller.of_type("navigate")[0]["destination"] == "Helsinki Cathedral"
+        assert caller.of_type("places")
+        assert caller.messages[-1]["type"] == "bye"
+        assert caller.heard_s > 3
+
+
+SCENARIOS = {
+    "plain": (1, ["completed"], "Turn 1"),
+    "one_tool": (1, ["completed"], "Turn 1\n      tool-search_nearby"),
+    "parallel_tools": (1, ["completed"], "Turn 1\n      tool-navigate_to_location\n      tool-search_nearby"),
+    "go_away": (2, ["completed", "completed"], "Live Connection 2\n    Turn 2\n      tool-search_nearby"),
+    "abrupt_loss": (2, ["error", "completed"], "Live Connection 2\n    Turn 2"),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+async def test_scenario(scenario: str, environ: dict[str, str], receiver: OtlpHttpSink) -> None:
+    turns, reasons, part = SCENARIOS[scenario]
+    with ServerProcess({**environ, "VOICESPAN_SIMULATOR_SCENARIO": scenario}) as server:
+        async with call(server.voice_url) as caller:
+            for turn in range(turns):
+                if scenario in {"go_away", "abrupt_loss"} and turn == 1:
+                    await caller.wait_for(lambda c: bool(c.of_type("session.resumed")))
+                await ask(caller)
+            await caller.hang_up()
+        spans = trace_of(receiver, caller.trace_id)
+    assert end_reasons(spans) == reasons
+    assert part in render_tree(spans)
+    langfuse_contract.trace(on_langfuse(spans))
+    second = [s for s in spans if s.name == "Live Connection 2"]
+    if second:
+        assert second[0].attributes["voicespan.connection.resumed"] is True
+        assert second[0].attributes["voicespan.connection.gap_duration"] > 0  # type: ignore[operator]
+
+
+async def test_both_kinds_of_barge_in(environ: dict[str, str], receiver: OtlpHttpSink) -> None:
+    with ServerProcess({**environ, "VOICESPAN_SIMULATOR_SCENARIO": "barge_in"}) as server:
+        async with call(server.voice_url) as caller:
+            heard = 0
+            for _ in range(2):
+                await caller.say(speech())
+                await caller.wait_for(lambda c, heard=heard: c.audio_bytes > heard)  # type: ignore[misc]
+                heard = caller.audio_bytes
+            await ask(caller)
+            await caller.wait_for(lambda c: len(c.of_type("turn.completed")) == 3)
+            await caller.hang_up()
+        spans = trace_of(receiver, caller.trace_id)
+    assert end_reasons(spans) == ["interrupted", "interrupted", "completed"]
+    assert all(span.status == "UNSET" for span in spans)
+
+
+@pytest.mark.parametrize(
+    ("model", "vertex"),
+    [
+        ("gemini-3.8-live", False),
+        ("gemini-3.1-flash-live-preview", False),
+        ("gemini-2.5-flash-native-audio-preview-09-2025", False),
+    ],
+)
+async def test_every_model_says_the_same(
+    model: str, vertex: bool, environ: dict[str, str], receiver: OtlpHttpSink
+) -> None:
+    with ServerProcess({**environ, "VOICESPAN_MODEL": model, "VOICESPAN_SIMULATOR_SCENARIO": "one_tool"}) as server:
+        async with call(server.voice_url) as caller:
+            await ask(caller)
+            await caller.hang_up()
+        spans = trace_of(receiver, caller.trace_id)
+    assert end_reasons(spans) == ["completed"]
+    turn = next(s for s in spans if s.name == "Turn 1")
+    assert turn.attributes["gen_ai.request.model"] == model
+    output = json.loads(str(turn.attributes["langfuse.observation.output"]))
+    assert output[-1]["content"].startswith("Yes, there are several cafes close by.")
+    asked = json.loads(str(turn.attributes["langfuse.observation.input"]))
+    assert asked[-1] == {"role": "user", "content": "Is there a cafe near here?"}
+
+
+async def test_typed_text_is_answered_and_dates_its_turn(environ: dict[str, str], receiver: OtlpHttpSink) -> None:
+    with ServerProcess(environ) as server:
+        async with call(server.voice_url) as caller:
+            await caller.send({"type": "text", "text": "Take me to the Senate Square"})
+            await caller.wait_for(lambda c: bool(c.of_type("turn.completed")))
+            await caller.hang_up()
+        spans = trace_of(receiver, caller.trace_id)
+    turn = next(s for s in spans if s.name == "Turn 1")
+    assert turn.attributes["voicespan.turn.start_source"] == "client_content"
+    assert [s.name for s in spans if s.name.startswith("tool-")] == ["tool-navigate_to_location"]
+
+
+async def test_nothing_that_was_said_leaves_unless_asked_for(environ: dict[str, str], receiver: OtlpHttpSink) -> None:
+    for name in CAPTURE:
+        del environ[name]
+    with ServerProcess(environ) as server:
+        async with call(server.voice_url) as caller:
+            await ask(caller)
+            await caller.hang_up()
+        spans = trace_of(receiver, caller.trace_id)
+        answer = server.post("/v1/chat", {"message": "find a cafe"})
+        chat = receiver.spans.wait_for(lambda found: any(s.trace_id == answer["trace_id"] for s in found))
+    langfuse_contract.no_content([*spans, *chat], "cathedral", "Cathedral", "cafe", "friendly guide")
+
+
+async def test_a_client_that_vanishes_ends_its_session(environ: dict[str, str], receiver: OtlpHttpSink) -> None:
+    with ServerProcess(environ) as server:
+        async with call(server.voice_url) as caller:
+            await ask(caller)
+            await caller.say(speech())
+            caller.socket.transport.abort()
+        spans = trace_of(receiver, caller.trace_id)
+    session = next(s for s in spans if s.name == "WebSocket Session")
+    assert session.attributes["voicespan.session.close_initiator"] == "client"
+    assert session.attributes["voicespan.session.close_code"] in {1005, 1006}
+    assert session.status == "UNSET"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_shutdown_ends_sessions_and_brings_their_spans_out(
+    number: signal.Signals, environ: dict[str, str], receiver: OtlpHttpSink
+) -> None:
+    with ServerProcess(environ) as server:
+        async with call(server.voice_url) as caller:
+            await ask(caller)
+            status = await asyncio.to_thread(server.signal, number)
+            with pytest.raises(CallError, match="1012"):
+                await caller.wait_for(lambda c: False)
+        spans = trace_of(receiver, caller.trace_id)
+    assert status in {-number, 128 + number, 130}
+    session = next(s for s in spans if s.name == "WebSocket Session")
+    assert session.attributes["voicespan.session.close_code"] == 1012
+    assert session.attributes["voicespan.session.close_initiator"] == "process"
+
+
+async def test_the_clients_trace_is_linked_not_continued(environ: dict[str, str], receiver: OtlpHttpSink) -> None:
+    theirs = f"00-{'a' * 32}-{'b' * 16}-01"
+    with ServerProcess(environ) as server:
+        async with connect(server.voice_url, subprotocols=["voice.v1"]) as socket:  # type: ignore[list-item]
+            await socket.send(json.dumps({"type": "hello", "traceparent": theirs}))
+            ready = json.loads(await socket.recv())
+            await socket.send('{"type": "bye"}')
+            await socket.wait_closed()
+        spans = trace_of(receiver, ready["trace_id"])
+    root = next(s for s in spans if s.name == "Voice Session")
+    assert (root.parent_span_id, root.kind) == ("", "SERVER")
+    assert [(link.trace_id, link.span_id) for link in root.links] == [("a" * 32, "b" * 16)]
+    assert ready["trace_id"] != "a" * 32
+
+
+async def told_by(socket: ClientConnection) -> AsyncIterator[str]:
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            yield str(await socket.recv())
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        (["not json"], 4400),
+        ([b"\0\0"], 4400),
+        (['{"type": "bye"}'], 4400),
+        (['{"type": "hello", "v": 9}'], 4400),
+        (['{"type": "hello"}', b"\0" * 641], 4400),
+        (['{"type": "hello"}', b"\0" * 40_000], 4400),
+        (['{"type": "hello"}', '{"type": "hello"}'], 4400),
+        (['{"type": "hello"}', '{"type": "tomorrow"}', '{"type": "bye"}'], 1000),
+        ([], 4408),
+    ],
+)
+async def test_bad_input_is_told_and_closed_by_its_code(
+    frames: list[str | bytes], code: int, environ: dict[str, str], receiver: OtlpHttpSink
+) -> None:
+    with ServerProcess({**environ, "VOICESPAN_HELLO_TIMEOUT_S": "0.3"}) as server:
+        async with connect(server.voice_url, subprotocols=["voice.v1"]) as socket:  # type: ignore[list-item]
+            for frame in frames:
+                await socket.send(frame)
+            told = [json.loads(message) async for message in told_by(socket)]
+        assert socket.close_code == code
+        if code != 1000:
+            assert any(message["type"] == "error" and message["message"] for message in told)
+        receiver.spans.wait_for(lambda spans: any(s.name == "Voice Session" for s in spans))
+
+
+async def test_a_client_that_speaks_another_protocol_is_refused(environ: dict[str, str]) -> None:
+    with ServerProcess(environ) as server:
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(server.voice_url, subprotocols=["chat.v9"]).__aenter__()  # type: ignore[list-item]
+        assert refused.value.response.status_code == 403
+
+
+async def test_a_model_that_is_not_there_ends_the_call_in_plain_words(
+    environ: dict[str, str], receiver: OtlpHttpSink
+) -> None:
+    with ServerProcess({**environ, "VOICESPAN_SIMULATOR_URL": "https://127.0.0.1:1"}) as server:
+        with pytest.raises(CallError, match="model_closed"):
+            await call(server.voice_url).__aenter__()
+        spans = receiver.spans.wait_for(lambda found: any(s.name == "WebSocket Session" for s in found))
+    dial = next(s for s in spans if s.name == "Live Connection 1")
+    session = next(s for s in spans if s.name == "WebSocket Session")
+    assert dial.status == session.status == "ERROR"
+    assert session.attributes["voicespan.session.close_code"] == 4502
+
+
+async def test_text_chat_runs_the_same_tools_in_one_generation(environ: dict[str, str], receiver: OtlpHttpSink) -> None:
+    with ServerProcess(environ) as server:
+        answer = server.post("/v1/chat", {"message": "find a cafe near me", "session_id": "s-7", "user_id": "u-1"})
+        assert answer["tools"] == [{"name": "search_nearby", "status": "ok"}]
+        assert answer["usage"]["total"] > 0
+        assert answer["text"]
+        spans = receiver.spans.wait_count(3)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            server.post("/v1/chat", {"message": ""})
+        assert refused.value.code == 422
+    assert render_tree(spans) == "POST /v1/chat\n  Chat\n    tool-search_nearby"
+    request, chat, tool = sorted(spans, key=lambda s: s.start_ns)
+    assert (request.kind, chat.kind, tool.kind) == ("SERVER", "CLIENT", "INTERNAL")
+    for span in spans:
+        assert (span.attributes["session.id"], span.attributes["user.id"]) == ("s-7", "u-1")
+    for span in (chat, tool):
+        langfuse_contract.span(span)
+    assert chat.attributes["voicespan.entry"] is True
+    assert chat.attributes["gen_ai.output.type"] == "text"
+    assert chat.attributes["gen_ai.usage.input_tokens"] == answer["usage"]["input"]
+
+
+async def test_the_voice_socket_is_not_traced_by_frame(environ: dict[str, str], receiver: OtlpHttpSink) -> None:
+    with ServerProcess(environ) as server:
+        async with call(server.voice_url) as caller:
+            await ask(caller)
+            await caller.hang_up()
+        trace_of(receiver, caller.trace_id)
+        server.get("/v1/traces")
+        names = {s.name for s in receiver.spans.wait_for(lambda found: any(s.name == "GET /v1/traces" for s in found))}
+    assert not any("websocket" in name or "ws/voice" in name or "http send" in name for name in names)

@@ -1,0 +1,151 @@
+"""The sender: what OTLP says to retry is retried, what it does not is set aside, order is kept, stopping is bounded."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink
+from voicespan.sdk import sender as sender_module
+from voicespan.sdk.endpoint import Endpoint
+from voicespan.sdk.pipeline import StoreProcessor
+from voicespan.sdk.sender import Accepted, Sender, transport_for
+from voicespan.sdk.store import Store
+
+
+@pytest.fixture(autouse=True)
+def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender_module, "FIRST_DELAY_S", 0.02)
+    monkeypatch.setattr(sender_module, "GATHER_S", 0.01)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(tmp_path / "traces.db", queue_for_sending=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[OtlpHttpSink]:
+    with OtlpHttpSink() as sink:
+        yield sink
+
+
+def end_spans(store: Store, *names: str) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(StoreProcessor(store))
+    for name in names:
+        provider.get_tracer("t").start_span(name).end()
+    assert store.flush(5)
+
+
+def start(store: Store, receiver: OtlpHttpSink, **more: str) -> Sender:
+    return Sender(store, transport_for(Endpoint(f"{receiver.base_url}/v1/traces", headers=more)))
+
+
+def test_spans_arrive_in_order_and_leave_the_outbox(store: Store, receiver: OtlpHttpSink) -> None:
+    sender = start(store, receiver, authorization="Basic abc")
+    names = [f"span {n}" for n in range(700)]
+    end_spans(store, *names)
+    received = receiver.spans.wait_count(700)
+    assert [span.name for span in received] == names
+    assert sender.stop(5)
+    assert store.stats().queued == 0
+    assert sender.stats.sent == 700
+    assert receiver.requests.all()[0].headers["authorization"] == "Basic abc"
+    assert receiver.requests.all()[0].headers["content-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_what_may_pass_is_retried(store: Store, receiver: OtlpHttpSink, status: int) -> None:
+    receiver.fail_next(status, times=2)
+    sender = start(store, receiver)
+    end_spans(store, "patient")
+    assert [span.name for span in receiver.spans.wait_count(1)] == ["patient"]
+    assert sender.stop(5)
+    assert (sender.stats.failed_posts, sender.stats.sent) == (2, 1)
+
+
+def test_retry_after_is_honoured(store: Store, receiver: OtlpHttpSink) -> None:
+    receiver.fail_next(429, retry_after_s=1)
+    sender = start(store, receiver)
+    end_spans(store, "patient")
+    receiver.spans.wait_count(1)
+    first, second = receiver.requests.all()
+    assert second.received_ns - first.received_ns >= 1_000_000_000
+    assert sender.stop(5)
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 404, 413, 500])
+def test_what_will_not_pass_is_set_aside_and_the_rest_goes_on(
+    store: Store, receiver: OtlpHttpSink, status: int
+) -> None:
+    receiver.fail_next(status)
+    end_spans(store, "poison")
+    sender = start(store, receiver)
+    receiver.requests.wait_count(1)
+    end_spans(store, "healthy")
+    assert [span.name for span in receiver.spans.wait_count(1)] == ["healthy"]
+    assert sender.stop(5)
+    assert (sender.stats.rejected, store.stats().rejected, store.stats().queued) == (1, 1, 0)
+    assert str(status) in sender.stats.last_error
+
+
+def test_an_outage_loses_nothing(store: Store, receiver: OtlpHttpSink) -> None:
+    receiver.stop()
+    sender = start(store, receiver)
+    end_spans(store, "one", "two")
+    receiver.start()
+    assert [span.name for span in receiver.spans.wait_count(2)] == ["one", "two"]
+    assert sender.stop(5)
+
+
+def test_stopping_with_nobody_there_leaves_spans_to_the_next_start(store: Store, receiver: OtlpHttpSink) -> None:
+    receiver.stop()
+    sender = start(store, receiver)
+    end_spans(store, "later")
+    assert sender.stop(5)
+    assert store.stats().queued == 1
+    receiver.start()
+    again = start(store, receiver)
+    receiver.spans.wait_count(1)
+    assert again.stop(5)
+
+
+def test_stopping_sends_what_waits(store: Store, receiver: OtlpHttpSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender_module, "GATHER_S", 30.0)
+    sender = start(store, receiver)
+    end_spans(store, "last words")
+    assert sender.stop(5)
+    assert [span.name for span in receiver.spans.all()] == ["last words"]
+
+
+def test_a_partial_success_is_read() -> None:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+        ExportTracePartialSuccess,
+        ExportTraceServiceResponse,
+    )
+
+    partial = ExportTracePartialSuccess(rejected_spans=3, error_message="too old")
+    body = ExportTraceServiceResponse(partial_success=partial).SerializeToString()
+    assert sender_module._accepted(body) == Accepted(3, "too old")
+    assert sender_module._accepted(b"{not protobuf") == Accepted()
+
+
+def test_grpc(store: Store) -> None:
+    with OtlpGrpcSink() as receiver:
+        sender = Sender(store, transport_for(Endpoint(receiver.endpoint, "grpc", insecure=True)))
+        end_spans(store, "one")
+        assert [span.name for span in receiver.spans.wait_count(1)] == ["one"]
+        assert sender.stop(5)
+
+
+def test_grpc_with_nobody_there_is_tried_again(store: Store) -> None:
+    receiver = OtlpGrpcSink()
+    receiver.start()
+    receiver.stop()
+    transport = transport_for(Endpoint(receiver.endpoint, "grpc", insecure=True, timeout_s=1))
+    assert isinstance(transport.post(b""), sender_module.Again)
+    transport.close()
