@@ -38,7 +38,9 @@ def main() -> None:
     """The entry point: what a user can get wrong ends in one line and exit status 2."""
     try:
         app()
-    except _usage_errors() as error:
+    except Exception as error:
+        if not isinstance(error, _usage_errors()):
+            raise
         err.print(f"voicespan: {error}", style="red", highlight=False)
         sys.exit(2)
 

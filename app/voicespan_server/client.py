@@ -171,10 +171,10 @@ async def call(url: str, *, user_id: str | None = None, pace: float = 1.0) -> As
         if first["type"] != "ready":
             raise CallError(f"{first.get('code')}: {first.get('message')}")
         client = VoiceClient(socket, first)
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(client._listen()), tasks.create_task(client._microphone(pace))]
-            try:
-                yield client
-            finally:
-                for task in running:
-                    task.cancel()
+        loops = [asyncio.create_task(loop) for loop in (client._listen(), client._microphone(pace))]
+        try:
+            yield client
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)

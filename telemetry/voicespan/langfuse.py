@@ -48,7 +48,11 @@ class LangfuseClient:
 
     def trace_url(self, trace_id: str) -> str | None:
         """Where Langfuse shows a trace; None where its project cannot be found out."""
-        return self._client.get_trace_url(trace_id=trace_id)
+        try:
+            return self._client.get_trace_url(trace_id=trace_id)
+        except Exception as error:  # noqa: BLE001 - a link is a convenience
+            logger.warning("no link to Langfuse: %s", error)
+            return None
 
     def score_session(self, session_id: str, name: str, value: float, comment: str | None = None) -> None:
         """Give a session a score. Sent in the background; giving it again under the same name replaces it."""

@@ -1,0 +1,131 @@
+"""The command line as a newcomer uses it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+def voicespan(folder: Path, *arguments: str, timeout_s: float = 90, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "voicespan_server.cli", *arguments],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "VOICESPAN_RAISE": "1", **env},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The demo run once, at real pace, in a home of its own."""
+    home = tmp_path_factory.mktemp("home")
+    done = voicespan(home, "demo", "--once", "--port", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home, done.stdout
+
+
+def test_the_demo_says_where_it_is_and_what_answers(demo: tuple[Path, str]) -> None:
+    _, printed = demo
+    for part in ("http://127.0.0.1:", "gemini-3.8-live by simulator", "recognises no speech", "voicespan.db"):
+        assert part in printed
+
+
+def test_the_demo_prints_the_trace_with_times_tokens_and_cost(demo: tuple[Path, str]) -> None:
+    _, printed = demo
+    tree = printed[printed.index("trace ") :]
+    order = [
+        "Voice Session",
+        "WebSocket Session",
+        "Live Connection 1",
+        "Turn 1",
+        "tool-navigate_to_location",
+        "Turn 2",
+        "tool-search_nearby",
+        "Turn 3",
+        "interrupted",
+        "Turn 4",
+    ]
+    positions = [tree.index(part) for part in order]
+    assert positions == sorted(positions)
+    assert "tokens" in tree
+    assert "$" in tree
+    assert "(simulated)" in tree
+    assert "first audio after" in tree
+
+
+def test_the_trace_is_in_the_local_store(demo: tuple[Path, str]) -> None:
+    home, printed = demo
+    trace_id = printed[printed.index("trace ") :].split()[1]
+    listed = json.loads(voicespan(home, "traces", "list", "--json").stdout)
+    assert [summary["trace_id"] for summary in listed] == [trace_id]
+    assert listed[0]["turns"] == 4
+    assert trace_id in voicespan(home, "traces", "list").stdout
+    shown = json.loads(voicespan(home, "traces", "show", trace_id[:8], "--json").stdout)
+    assert {span["name"] for span in shown} >= {"Voice Session", "Turn 4", "tool-search_nearby"}
+    assert "tool-search_nearby" in voicespan(home, "traces", "show", listed[0]["session_id"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "told"),
+    [
+        (("traces", "list"), {}, "no traces yet"),
+        (("traces", "show", "abc"), {}, "no traces yet"),
+        (("serve",), {"VOICESPAN_PORT": "eighty"}, "VOICESPAN_PORT"),
+        (("serve",), {"VOICESPAN_BACKEND": "gemini"}, "GEMINI_API_KEY"),
+        (("serve",), {"OTEL_EXPORTER_OTLP_ENDPOINT": "nowhere://x"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        (("serve",), {"VOICESPAN_SIMULATOR_SCENARIO": "opera"}, "opera"),
+        (("call", "missing.wav"), {}, "missing.wav"),
+        (("call", __file__), {}, "cannot be read as a WAV file"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], env: dict[str, str], told: str
+) -> None:
+    done = voicespan(tmp_path, *arguments, **env)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    from importlib.resources import files
+
+    wav = str(files("voicespan_server") / "demo_audio" / "01-navigate.wav")
+    done = voicespan(tmp_path, "call", wav, "--url", "ws://127.0.0.1:1/ws/voice")
+    assert done.returncode == 2
+    assert "ws://127.0.0.1:1/ws/voice" in done.stderr
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    program = (
+        "import sys, contextlib\n"
+        "from voicespan_server import cli\n"
+        "sys.argv = ['voicespan', '--help']\n"
+        "with contextlib.suppress(SystemExit): cli.main()\n"
+        "heavy = {'google.genai', 'langfuse', 'fastapi', 'uvicorn', 'opentelemetry.sdk'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "demo" in done.stdout
+    print(f"--help took {time.monotonic() - began:.2f} s")
+
+
+def test_the_library_alone_imports_no_sdk(tmp_path: Path) -> None:
+    program = (
+        "import sys, voicespan\n"
+        "found = {m for m in sys.modules if m.startswith(('opentelemetry.sdk', 'google', 'langfuse', 'fastapi'))}\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
