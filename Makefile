@@ -7,7 +7,7 @@ PYTHON_BIN := .venv/bin/python
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: runtime ## a call with a simulated model, in the browser; ONCE=1 plays one on the terminal and ends
+demo: runtime ## serve, place one spoken call, print its trace; ONCE=1 ends after it
 	.venv/bin/voicespan demo $(if $(ONCE),--once)
 
 test: dev ## all tests; ARGS goes to pytest. Without a collector its tests are skipped and named

@@ -28,6 +28,7 @@ from voicespan_server.settings import Settings, load_settings
 logger = logging.getLogger(__name__)
 
 HEALTH = "/healthz"
+TraceId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
 
 
 class Score(BaseModel):
@@ -52,6 +53,13 @@ class Server:
         """Say at the start, not at the first lost score, that the keys are wrong."""
         if self.langfuse and (fault := await asyncio.to_thread(self.langfuse.check)):
             logger.warning("Langfuse: %s", fault)
+
+    def langfuse_link(self, trace_id: str) -> str | None:
+        """Where a browser finds a trace in Langfuse; None without Langfuse."""
+        link = self.langfuse.trace_url(trace_id) if self.langfuse else None
+        if link and self.settings.langfuse_browser_url:
+            link = link.replace(self.settings.langfuse_base_url, self.settings.langfuse_browser_url, 1)
+        return link
 
     async def stop(self) -> None:
         """Bring telemetry out, within bounds. uvicorn dies by its signal afterwards, so nothing later would run."""
@@ -111,12 +119,17 @@ def _add_routes(app: FastAPI, server: Server) -> None:
         return await asyncio.to_thread(_latest, _store_path(server), limit)
 
     @app.get("/v1/traces/{trace_id}")
-    async def get_trace(trace_id: Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]) -> list[StoredSpan]:
+    async def get_trace(trace_id: TraceId) -> list[StoredSpan]:
         """The spans of a trace, in the order in which they began."""
         spans = await asyncio.to_thread(_spans, _store_path(server), trace_id)
         if not spans:
             raise HTTPException(404, f"no trace {trace_id}")
         return spans
+
+    @app.get("/v1/traces/{trace_id}/link")
+    async def get_link(trace_id: TraceId) -> dict[str, str | None]:
+        """Where Langfuse shows a trace."""
+        return {"langfuse": await asyncio.to_thread(server.langfuse_link, trace_id)}
 
     @app.post("/v1/sessions/{session_id}/score", status_code=202)
     async def post_score(

@@ -128,6 +128,8 @@ async def _demonstrate(url: str, server: Server, console: Console) -> bool:
         return False
     console.print()
     console.print(trace_tree.build(await asyncio.to_thread(_stored, server, trace_id)))
+    if link := await asyncio.to_thread(server.langfuse_link, trace_id):
+        console.print(f"\nin Langfuse: {link}", highlight=False, soft_wrap=True)
     return True
 
 

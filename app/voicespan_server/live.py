@@ -52,7 +52,7 @@ def connect_to(settings: Settings) -> Upstream:
     """
     backend = settings.chosen_backend
     client = genai.Client(**_client_arguments(settings))
-    provider = c.PROVIDER_VERTEX if backend == "vertex" else c.PROVIDER_GEMINI
+    vertex = backend == "vertex" or (backend == "simulator" and settings.simulator_dialect == "vertex")
     options = client._api_client._http_options
     address = urlsplit(settings.simulator_url or options.base_url or "")
     today = datetime.now(UTC).date()
@@ -60,7 +60,7 @@ def connect_to(settings: Settings) -> Upstream:
     def model(name: str) -> Model:
         return Model(
             bare_name(name),
-            provider,
+            c.PROVIDER_VERTEX if vertex else c.PROVIDER_GEMINI,
             address.hostname,
             address.port or 443,
             prices_of(name, today),
@@ -81,13 +81,14 @@ def _client_arguments(settings: Settings) -> dict[str, Any]:
         trust = ssl.create_default_context(cafile=str(settings.simulator_ca_file))
         return {
             "api_key": SIMULATOR_KEY,
+            "vertexai": settings.simulator_dialect == "vertex",
             "http_options": types.HttpOptions(
                 base_url=settings.simulator_url,
-                api_version=settings.api_version or "v1beta",
+                api_version=settings.api_version or _default_version(settings.simulator_dialect),
                 async_client_args={**SOCKET_OPTIONS, "ssl": trust, "verify": trust},
             ),
         }
-    version = settings.api_version or ("v1beta1" if backend == "vertex" else "v1beta")
+    version = settings.api_version or _default_version(backend)
     options = types.HttpOptions(api_version=version, async_client_args=dict(SOCKET_OPTIONS))
     if backend == "gemini":
         return {"api_key": key, "http_options": options}
@@ -99,6 +100,11 @@ def _client_arguments(settings: Settings) -> dict[str, Any]:
             "http_options": options,
         }
     return {"vertexai": True, "api_key": key, "http_options": options}
+
+
+def _default_version(backend: str) -> str:
+    """Stated, for the SDK's own default is v1, where the Live API's preview features are not."""
+    return "v1beta1" if backend == "vertex" else "v1beta"
 
 
 def live_config(settings: Settings, handle: str | None) -> types.LiveConnectConfig:

@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     simulator_url: str = ""
     simulator_ca_file: Path | None = None
     simulator_scenario: str = "demo"
+    simulator_dialect: Literal["gemini", "vertex"] = "gemini"
 
     # the socket
     host: str = "127.0.0.1"
@@ -67,6 +68,8 @@ class Settings(BaseSettings):
     langfuse_base_url: str = Field(
         default="https://cloud.langfuse.com", validation_alias=AliasChoices("LANGFUSE_BASE_URL", "LANGFUSE_HOST")
     )
+    # Where a browser finds Langfuse, if not where this server does: inside compose it has another name.
+    langfuse_browser_url: str = ""
 
     @model_validator(mode="after")
     def _complete(self) -> Settings:

@@ -69,13 +69,14 @@ def _session_facts(span: StoredSpan) -> list[str]:
             c.SESSION_BARGE_INS: lambda n: f"{n} barge-in{'' if n == 1 else 's'}",
         },
     )
+    simulated = " (simulated)" if span.attributes.get(c.BACKEND) == "simulator" else ""
     usage = json.loads(str(span.attributes.get(c.SESSION_USAGE, "{}")))
     if "total" in usage:
         facts.append(f"{usage['total']} tokens")
     facts += _present(
         span,
         {
-            c.SESSION_COST: lambda usd: _cost(_number(usd), span),
+            c.SESSION_COST: lambda usd: _cost(_number(usd)) + simulated,
             c.SESSION_CLOSE_CODE: lambda code: f"closed {code} by {span.attributes.get(c.SESSION_CLOSE_INITIATOR)}",
         },
     )
@@ -94,7 +95,7 @@ def _generation_facts(span: StoredSpan) -> list[str]:
     )
     cost = json.loads(str(span.attributes.get(c.LF_COST, "{}")))
     if "total" in cost:
-        facts.append(_cost(cost["total"], span))
+        facts.append(_cost(cost["total"]))
     return facts
 
 
@@ -120,9 +121,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= MAX_QUOTE else text[: MAX_QUOTE - 1] + "…"
 
 
-def _cost(usd: float, span: StoredSpan) -> str:
-    simulated = " (simulated)" if span.attributes.get(c.BACKEND) == "simulator" else ""
-    return f"${usd:.5f}{simulated}"
+def _cost(usd: float) -> str:
+    return f"${usd:.5f}"
 
 
 def _number(value: object) -> float:

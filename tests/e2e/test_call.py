@@ -161,28 +161,43 @@ async def test_both_kinds_of_barge_in(environ: dict[str, str], receiver: OtlpHtt
 
 
 @pytest.mark.parametrize(
-    ("model", "vertex"),
+    ("model", "dialect", "turns"),
     [
-        ("gemini-3.8-live", False),
-        ("gemini-3.1-flash-live-preview", False),
-        ("gemini-2.5-flash-native-audio-preview-09-2025", False),
+        ("gemini-3.8-live", "gemini", 1),
+        ("gemini-3.1-flash-live-preview", "gemini", 1),
+        ("gemini-2.5-flash-native-audio-preview-09-2025", "gemini", 1),
+        # Vertex closes the half that called the tool and the half that answered: two turns for one question.
+        ("gemini-live-2.5-flash", "vertex", 2),
     ],
 )
 async def test_every_model_says_the_same(
-    model: str, vertex: bool, environ: dict[str, str], receiver: OtlpHttpSink
+    model: str, dialect: str, turns: int, environ: dict[str, str], receiver: OtlpHttpSink
 ) -> None:
-    with ServerProcess({**environ, "VOICESPAN_MODEL": model, "VOICESPAN_SIMULATOR_SCENARIO": "one_tool"}) as server:
+    chosen = {
+        "VOICESPAN_MODEL": model,
+        "VOICESPAN_SIMULATOR_DIALECT": dialect,
+        "VOICESPAN_SIMULATOR_SCENARIO": "one_tool",
+    }
+    with ServerProcess({**environ, **chosen}) as server:
         async with call(server.voice_url) as caller:
-            await ask(caller)
+            await caller.say(speech())
+            await caller.wait_for(lambda c: len(c.of_type("turn.completed")) == turns)
             await caller.hang_up()
         spans = trace_of(receiver, caller.trace_id)
-    assert end_reasons(spans) == ["completed"]
-    turn = next(s for s in spans if s.name == "Turn 1")
-    assert turn.attributes["gen_ai.request.model"] == model
-    output = json.loads(str(turn.attributes["langfuse.observation.output"]))
+    assert end_reasons(spans) == ["completed"] * turns
+    langfuse_contract.trace(on_langfuse(spans))
+    first, last = (next(s for s in spans if s.name == f"Turn {n}") for n in (1, turns))
+    assert first.attributes["gen_ai.request.model"] == model
+    assert first.attributes["gen_ai.provider.name"] == {"gemini": "gcp.gemini", "vertex": "gcp.vertex_ai"}[dialect]
+    tool = next(s for s in spans if s.name == "tool-search_nearby")
+    assert tool.parent_span_id == first.span_id
+    output = json.loads(str(last.attributes["langfuse.observation.output"]))
     assert output[-1]["content"].startswith("Yes, there are several cafes close by.")
-    asked = json.loads(str(turn.attributes["langfuse.observation.input"]))
-    assert asked[-1] == {"role": "user", "content": "Is there a cafe near here?"}
+    if dialect == "vertex":
+        assert last.attributes["voicespan.turn.start_source"] == "tool_response"
+    else:
+        asked = json.loads(str(first.attributes["langfuse.observation.input"]))
+        assert asked[-1] == {"role": "user", "content": "Is there a cafe near here?"}
 
 
 async def test_typed_text_is_answered_and_dates_its_turn(environ: dict[str, str], receiver: OtlpHttpSink) -> None:
@@ -287,6 +302,21 @@ async def test_bad_input_is_told_and_closed_by_its_code(
         if code != 1000:
             assert any(message["type"] == "error" and message["message"] for message in told)
         receiver.spans.wait_for(lambda spans: any(s.name == "Voice Session" for s in spans))
+
+
+@pytest.mark.parametrize(("setting", "code"), [("VOICESPAN_IDLE_TIMEOUT_S", 4408), ("VOICESPAN_MAX_SESSION_S", 4410)])
+async def test_a_call_has_bounds_in_time(
+    setting: str, code: int, environ: dict[str, str], receiver: OtlpHttpSink
+) -> None:
+    with ServerProcess({**environ, setting: "2"}) as server:
+        async with connect(server.voice_url, subprotocols=["voice.v1"]) as socket:  # type: ignore[list-item]
+            await socket.send('{"type": "hello"}')
+            told = [json.loads(message) async for message in told_by(socket)]
+        assert socket.close_code == code
+        assert (told[0]["type"], told[-1]["type"]) == ("ready", "bye")
+        spans = trace_of(receiver, told[0]["trace_id"])
+    session = next(s for s in spans if s.name == "WebSocket Session")
+    assert session.attributes["voicespan.session.close_initiator"] == "server"
 
 
 async def test_a_client_that_speaks_another_protocol_is_refused(environ: dict[str, str]) -> None:

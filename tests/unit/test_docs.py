@@ -1,0 +1,49 @@
+"""What the documentation says is what the code has."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from voicespan import conventions
+from voicespan_server import protocol
+from voicespan_server.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCS = REPOSITORY / "docs"
+
+
+def test_the_reference_of_names_is_the_generated_one() -> None:
+    page = (DOCS / "conventions.md").read_text()
+    assert page == conventions.reference_page(), "run: python -m voicespan.conventions > docs/conventions.md"
+
+
+def test_every_setting_is_described() -> None:
+    page = (DOCS / "settings.md").read_text()
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        variable = f"VOICESPAN_{name.upper()}" if alias is None else getattr(alias, "choices", [alias])[0]
+        assert f"`{variable}`" in page, variable
+
+
+def test_every_close_code_and_client_message_is_described() -> None:
+    page = (DOCS / "protocol.md").read_text()
+    for code in protocol.CloseCode:
+        assert f"| {code.value} |" in page
+    for kind in protocol._KNOWN_TYPES:
+        assert f"| `{kind}` |" in page
+
+
+def test_every_message_the_server_sends_is_described() -> None:
+    page = (DOCS / "protocol.md").read_text()
+    sources = [REPOSITORY / "app/voicespan_server" / name for name in ("call.py", "protocol.py")]
+    sent = {kind for source in sources for kind in re.findall(r'"type": "([a-z.]+)"', source.read_text())}
+    assert len(sent) > 10
+    for kind in sent:
+        assert f"`{kind}`" in page, kind
+
+
+@pytest.mark.parametrize("page", [REPOSITORY / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda p: p.name)
+def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
