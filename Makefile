@@ -2,7 +2,7 @@
 PYTHON_BIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lock clean runtime dev
+.PHONY: help demo test check docs lock clean runtime dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ check: dev ## style, types and the arrows between the packages
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
 	.venv/bin/mypy
+
+docs: dev ## the pages that are made from the code
+	$(PYTHON_BIN) -c 'from voicespan.conventions import reference_page as page; print(page(), end="")' >docs/conventions.md
 
 lock: ## both lock files anew; needs uv
 	scripts/lock

@@ -1,7 +1,7 @@
 """Every name that Voicespan emits, with type, unit, origin and stability. A rename touches this file only.
 
-Constants are plain strings; `ATTRIBUTES` and `SPANS` hold what is known of them. `python -m voicespan.conventions`
-prints the reference page that stands in docs/conventions.md.
+Constants are plain strings; `ATTRIBUTES` and `SPANS` hold what is known of them, and the reference page in docs/ is
+made from these tables.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def reference_page() -> str:
         [
             "# Names",
             "",
-            "Made from `telemetry/voicespan/conventions.py` by `python -m voicespan.conventions`; edit that.",
+            "Made from `telemetry/voicespan/conventions.py` by `make docs`; edit that.",
             "",
             "## Spans",
             "",
@@ -243,7 +243,3 @@ def reference_page() -> str:
             "",
         ]
     )
-
-
-if __name__ == "__main__":
-    print(reference_page(), end="")

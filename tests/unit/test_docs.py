@@ -15,7 +15,7 @@ DOCS = REPOSITORY / "docs"
 
 def test_the_reference_of_names_is_the_generated_one() -> None:
     page = (DOCS / "conventions.md").read_text()
-    assert page == conventions.reference_page(), "run: python -m voicespan.conventions > docs/conventions.md"
+    assert page == conventions.reference_page(), "run: make docs"
 
 
 def test_every_setting_is_described() -> None:

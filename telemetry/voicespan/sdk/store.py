@@ -223,7 +223,7 @@ class Store:
         with self._lock:
             while self._used_bytes() > max_bytes:
                 with self._database as database:
-                    (limit,) = database.execute("SELECT max(id) FROM (SELECT id FROM records LIMIT 1000)").fetchone()
+                    (limit,) = database.execute("SELECT max(id) FROM (SELECT id FROM records LIMIT 200)").fetchone()
                     if limit is None:
                         break
                     lost += database.execute(
