@@ -16,7 +16,7 @@ from google.genai import errors
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from pydantic import BaseModel, Field
 
-from voicespan import Capture, capture_from_environment
+from voicespan import Capture, Metrics, capture_from_environment, conventions
 from voicespan.langfuse import LangfuseClient
 from voicespan.sdk import pipeline as sdk
 from voicespan.sdk.reading import StoredSpan, TraceSummary, reader
@@ -47,6 +47,7 @@ class Server:
         self.upstream: Upstream = connect_to(settings)
         self.pipeline: sdk.Pipeline = sdk.configure(settings.store_path, service_version=__version__)
         self.capture: Capture = capture_from_environment()
+        self.metrics = Metrics(self.pipeline.meter_provider.get_meter(conventions.SCOPE))
         self.langfuse = _langfuse(settings)
 
     async def check_langfuse(self) -> None:
@@ -102,7 +103,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _add_routes(app: FastAPI, server: Server) -> None:
     @app.websocket(voice.PATH)
     async def voice_socket(websocket: WebSocket) -> None:
-        await voice.voice(websocket, server.settings, server.upstream, server.capture)
+        await voice.voice(websocket, server.settings, server.upstream, server.capture, server.metrics)
 
     @app.post("/v1/chat")
     async def post_chat(request: ChatRequest) -> ChatResponse:

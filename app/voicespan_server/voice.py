@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from voicespan import Capture, Identity, VoiceSession
+from voicespan import Capture, Identity, Metrics, VoiceSession
 from voicespan import conventions as c
 from voicespan import identity as ident
 from voicespan.events import Close
@@ -60,7 +60,9 @@ class Socket:
             await self._websocket.close(close.code, p.close_reason(close.reason))
 
 
-async def voice(websocket: WebSocket, settings: Settings, upstream: Upstream, capture: Capture) -> None:
+async def voice(
+    websocket: WebSocket, settings: Settings, upstream: Upstream, capture: Capture, metrics: Metrics
+) -> None:
     """Handle one connection from upgrade to close."""
     tracer = trace.get_tracer(c.SCOPE)
     span = _start_voice_session(tracer, websocket)
@@ -94,6 +96,7 @@ async def voice(websocket: WebSocket, settings: Settings, upstream: Upstream, ca
         parent=trace.set_span_in_context(span, Context()),
         instructions=settings.instructions,
         input_rate_hz=p.INPUT_RATE_HZ,
+        metrics=metrics,
     )
     limits: p.Message = {
         "max_frame_bytes": settings.max_frame_bytes,

@@ -11,6 +11,7 @@ from voicespan.events import Close, Event, ToolOutcome
 from voicespan.gemini import GeminiTranslator
 from voicespan.identity import Identity
 from voicespan.lifecycle import Lifecycle
+from voicespan.metrics import Metrics
 from voicespan.session import VoiceSession
 from voicespan.usage import Usage
 
@@ -21,6 +22,7 @@ __all__ = [
     "GeminiTranslator",
     "Identity",
     "Lifecycle",
+    "Metrics",
     "Model",
     "ToolOutcome",
     "Usage",

@@ -41,8 +41,22 @@ class SpanName:
     brief: str
 
 
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric's name, instrument, unit (UCUM) and, for a histogram, the buckets it advises."""
+
+    name: str
+    instrument: Literal["histogram", "counter", "updowncounter"]
+    unit: str
+    brief: str
+    origin: str
+    attributes: tuple[str, ...]
+    buckets: tuple[float, ...] = ()
+
+
 ATTRIBUTES: dict[str, Attribute] = {}
 SPANS: dict[str, SpanName] = {}
+METRICS: dict[str, Metric] = {}
 
 
 def _attribute(  # noqa: PLR0917 - a table's row, read as one
@@ -205,6 +219,104 @@ LF_COMPLETION_START = _attribute(
 LF_LEVEL = _attribute("langfuse.observation.level", "string", "WARNING where something is off but no error", LANGFUSE)
 LF_METADATA = "langfuse.observation.metadata."
 
+# --- attributes of metrics alone --------------------------------------------------------------------------------------
+
+TOKEN_TYPE = _attribute("gen_ai.token.type", "string", "input or output", GENAI)
+TOKEN_BUCKET = _attribute("voicespan.token.bucket", "string", "the usage bucket, such as input_audio", OWN)
+AUDIO_DIRECTION = _attribute("voicespan.audio.direction", "string", "input (to the model) or output", OWN)
+
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+# Every one carries these, and what its row names.
+METRIC_ATTRIBUTES = (PROVIDER_NAME, REQUEST_MODEL, BACKEND)
+_OPERATION_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_TOKENS = tuple(float(4**power) for power in range(14))
+_LATENCY_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+_TURN_S = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
+_SESSION_S = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
+_SETUP_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+def _histogram(  # noqa: PLR0917 - a table's row, read as one
+    name: str, unit: str, brief: str, origin: str, attributes: tuple[str, ...], buckets: tuple[float, ...]
+) -> str:
+    METRICS[name] = Metric(name, "histogram", unit, brief, origin, attributes, buckets)
+    return name
+
+
+def _counter(name: str, unit: str, brief: str, attributes: tuple[str, ...] = ()) -> str:
+    METRICS[name] = Metric(name, "counter", unit, brief, OWN, attributes)
+    return name
+
+
+METRIC_OPERATION_DURATION = _histogram(
+    "gen_ai.client.operation.duration",
+    "s",
+    "each generation of the model",
+    GENAI,
+    (OPERATION_NAME, ERROR_TYPE),
+    _OPERATION_S,
+)
+METRIC_TOKEN_USAGE = _histogram(
+    "gen_ai.client.token.usage", "{token}", "tokens of each turn", GENAI, (OPERATION_NAME, TOKEN_TYPE), _TOKENS
+)
+METRIC_TOOL_DURATION = _histogram(
+    "gen_ai.execute_tool.duration",
+    "s",
+    "from the model's call to the response",
+    GENAI,
+    (OPERATION_NAME, TOOL_NAME, TOOL_OUTCOME, ERROR_TYPE),
+    _OPERATION_S,
+)
+METRIC_TTFA = _histogram(
+    "voicespan.time_to_first_audio",
+    "s",
+    "from a turn's start to its first 10 ms of audio",
+    OWN,
+    (TURN_START_SOURCE,),
+    _LATENCY_S,
+)
+METRIC_TURN_DURATION = _histogram("voicespan.turn.duration", "s", "turns", OWN, (TURN_END_REASON,), _TURN_S)
+METRIC_SESSION_DURATION = _histogram(
+    "voicespan.session.duration",
+    "s",
+    "calls, from accept to close",
+    OWN,
+    (SESSION_CLOSE_CODE, SESSION_CLOSE_INITIATOR),
+    _SESSION_S,
+)
+METRIC_SETUP_DURATION = _histogram(
+    "voicespan.connection.setup.duration",
+    "s",
+    "from dialling the model to its setup's answer",
+    OWN,
+    (CONNECTION_RESUMED, ERROR_TYPE),
+    _SETUP_S,
+)
+METRIC_TURNS = _counter("voicespan.turns", "{turn}", "turns that ended", (TURN_END_REASON,))
+METRIC_INTERRUPTIONS = _counter(
+    "voicespan.interruptions", "{interruption}", "answers cut short", (TURN_INTERRUPTION_CAUSE,)
+)
+METRIC_TOKENS = _counter("voicespan.tokens", "{token}", "tokens by bucket", (TOKEN_TYPE, TOKEN_BUCKET))
+METRIC_COST = _counter(
+    "voicespan.cost", "USD", "at list price; simulated calls cost nothing here", (TOKEN_TYPE, TOKEN_BUCKET)
+)
+METRIC_AUDIO = _counter("voicespan.audio.duration", "s", "audio sent to and by the model", (AUDIO_DIRECTION,))
+METRIC_RECONNECTS = _counter(
+    "voicespan.connection.reconnects",
+    "{connection}",
+    "connections after a session's first",
+    (CONNECTION_RESUMED, ERROR_TYPE),
+)
+METRIC_GO_AWAYS = _counter("voicespan.connection.go_aways", "{notice}", "notices that a connection will be cut")
+METRIC_CLOSES = _counter(
+    "voicespan.connection.closes", "{connection}", "connections that served and ended", (CONNECTION_CLOSE_CODE,)
+)
+METRIC_SESSIONS_ACTIVE = "voicespan.sessions.active"
+METRICS[METRIC_SESSIONS_ACTIVE] = Metric(
+    METRIC_SESSIONS_ACTIVE, "updowncounter", "{session}", "calls in progress", OWN, ()
+)
+
 # --- values ---------------------------------------------------------------------------------------------------------
 
 TRACE_NAME = VOICE_SESSION
@@ -217,6 +329,10 @@ PROVIDER_VERTEX = "gcp.vertex_ai"
 def reference_page() -> str:
     """docs/conventions.md."""
     spans = [f"| `{s.name}` | {s.kind} | {s.brief} |" for s in SPANS.values()]
+    metrics = [
+        f"| `{m.name}` | {m.instrument} | {m.unit} | {m.brief} | {', '.join(f'`{a}`' for a in m.attributes) or '–'} |"
+        for m in METRICS.values()
+    ]
     attributes = [
         f"| `{a.name}` | {a.type} | {a.unit or '–'} | {a.brief} | {a.origin} | {a.stability} |"
         for a in ATTRIBUTES.values()
@@ -240,6 +356,14 @@ def reference_page() -> str:
             *attributes,
             "",
             f"The session span's totals stand once more under `{LF_METADATA}*`, where Langfuse can filter by them.",
+            "",
+            "## Metrics",
+            "",
+            f"Each also carries {', '.join(f'`{name}`' for name in METRIC_ATTRIBUTES)}, and none an id.",
+            "",
+            "| name | instrument | unit | what | attributes |",
+            "|---|---|---|---|---|",
+            *metrics,
             "",
         ]
     )

@@ -59,6 +59,16 @@ class SessionSpans:
         open_ = self._tools.get(call_id)
         return open_[1] if open_ else None
 
+    def context_of(self, operation: op.Operation) -> Context | None:
+        """The context of the span that an operation is about, while it is open."""
+        match operation:
+            case op.EndTurn(record):
+                return self._turns[record.index][1]
+            case op.EndTool(call_id):
+                return self._tools[call_id][1]
+            case _:
+                return self.context
+
     def apply(self, operation: op.Operation, input_audio_s: float) -> None:
         """Carry out one operation of the lifecycle; `input_audio_s` is what has been sent so far, in seconds."""
         match operation:

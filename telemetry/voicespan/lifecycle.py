@@ -24,6 +24,7 @@ USAGE_GRACE_NS = 500_000_000
 AUDIBLE_S = 0.010
 # More calls than this in one turn is a loop; the record keeps the first ones, the totals count all.
 MAX_TOOLS_IN_RECORD = 64
+MAX_GENERATIONS_IN_RECORD = 64
 # Bounds what one turn's transcript may hold in memory, in characters.
 MAX_TEXT = 64_000
 
@@ -98,6 +99,7 @@ class _Turn:
     cause: InterruptionCause | None = None
     generations: int = 0
     generating: bool = False
+    generation_times_ns: list[tuple[int, int]] = field(default_factory=list)
     tool_response_ns: int | None = None
     tools: list[_Tool] = field(default_factory=list)
     open_tools: int = 0
@@ -118,9 +120,22 @@ class _Turn:
             self.generations += 1
             self.generated_ns = None
             self.book_report()
+            if len(self.generation_times_ns) < MAX_GENERATIONS_IN_RECORD:
+                self.generation_times_ns.append((self._generation_start_ns(now), now))
+        self.generation_goes_on(now)
         if self.first_output_ns is None:
             self.first_output_ns = now
         self.last_output_ns = now
+
+    def generation_goes_on(self, until: int) -> None:
+        if len(self.generation_times_ns) == self.generations > 0:
+            self.generation_times_ns[-1] = (self.generation_times_ns[-1][0], until)
+
+    def _generation_start_ns(self, now: int) -> int:
+        """The model begins when it has what it needs: the user's words, or a tool's response."""
+        if self.generations == 1:
+            return self.start_ns
+        return self.tool_response_ns if self.awaits_output and self.tool_response_ns is not None else now
 
     def book_report(self) -> None:
         """A generation is over: its last report counts, and the next one is another's."""
@@ -304,6 +319,8 @@ class Lifecycle:
             return
         if turn.interrupted_ns is not None:
             return
+        if turn.generating:
+            turn.generation_goes_on(now)
         turn.interrupted_ns = now
         turn.generating = False
         if turn.first_output_ns is None:
@@ -320,6 +337,7 @@ class Lifecycle:
         if turn and turn.interrupted_ns is None and turn.first_output_ns is not None:
             turn.generated_ns = now
             turn.generating = False
+            turn.generation_goes_on(now)
 
     def _on_turn_complete(self, event: ev.TurnComplete, now: int) -> None:
         turn = self._turn
@@ -395,6 +413,7 @@ class Lifecycle:
             output_audio_s=turn.audio_s,
             spoken_input=turn.heard.spoken,
             finish_reason=turn.finish_reason,
+            generation_times_ns=tuple(turn.generation_times_ns),
             tools=tuple(tool.record() for tool in turn.tools),
         )
 

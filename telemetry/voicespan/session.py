@@ -28,6 +28,7 @@ from voicespan.events import Close, Event
 from voicespan.guard import guarded
 from voicespan.identity import Identity
 from voicespan.lifecycle import Lifecycle
+from voicespan.metrics import Metrics
 from voicespan.operations import Operation, SessionTotals
 
 
@@ -49,6 +50,7 @@ class VoiceSession:
         parent: Context | None = None,
         instructions: str = "",
         input_rate_hz: int = 16_000,
+        metrics: Metrics | None = None,
     ) -> None:
         # One wall-clock reading, then the monotonic clock: no duration in a trace can be bent by a clock that is set.
         self._epoch_ns = time.time_ns() - time.perf_counter_ns()
@@ -63,9 +65,10 @@ class VoiceSession:
             model,
             capture or Capture(),
             parent=parent or Context(),
-            start_ns=self.now_ns(),
+            start_ns=(began_ns := self.now_ns()),
             instructions=instructions,
         )
+        self._metrics = metrics.session(model, identity.backend, began_ns) if metrics else None
 
     def now_ns(self) -> int:
         """Nanoseconds since the epoch, monotonic within the session."""
@@ -111,7 +114,11 @@ class VoiceSession:
 
     @guarded(default=None)
     def _emit(self, operation: Operation) -> None:
-        self._spans.apply(operation, self._input_bytes / self._input_bytes_per_s)
+        context = self._spans.context_of(operation)
+        input_audio_s = self._input_bytes / self._input_bytes_per_s
+        self._spans.apply(operation, input_audio_s)
+        if self._metrics:
+            self._metrics.apply(operation, context, input_audio_s)
 
     def close(self, close: Close, error_type: str | None = None) -> None:
         """The call is over: everything that is open ends. Later events are ignored."""

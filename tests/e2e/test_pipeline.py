@@ -1,5 +1,7 @@
 """A call on its whole way: client, server, model, collector, and what each backend has of it."""
 
+import asyncio
+import signal
 import time
 from collections.abc import Iterator
 
@@ -9,7 +11,7 @@ from support import langfuse_contract
 from support.caller import ask, call, talk_over
 from support.collector import CollectorProcess
 from support.langfuse_sink import LangfuseSink
-from support.otlp_sink import OtlpGrpcSink
+from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink
 from support.received import ReceivedSpan, render_tree
 from support.server import ServerProcess
 from voicespan_simulator.process import SimulatorProcess
@@ -83,6 +85,21 @@ async def test_a_call_reaches_langfuse_and_jaeger(
     assert not any("gen_ai.tool.name" in span.attributes for span in genai)
     last = max(span.received_ns for span in genai if span.name in {"Turn 4", "WebSocket Session"})
     assert (last - hung_up_ns) / 1e9 < 1.0, "the last turn and the session are due within a second of hang-up"
+
+
+async def test_metrics_leave_at_the_latest_when_the_server_stops(
+    server: ServerProcess, prometheus: OtlpHttpSink
+) -> None:
+    async with call(server.voice_url) as caller:
+        await ask(caller)
+        await caller.hang_up()
+    await asyncio.to_thread(server.signal, signal.SIGTERM)
+    arrived = prometheus.metrics.wait_for(lambda metrics: any(m.name == "voicespan.turns" for m in metrics))
+    turns = next(metric for metric in arrived if metric.name == "voicespan.turns")
+    assert [(point.attributes["voicespan.turn.end_reason"], point.value) for point in turns.points] == [
+        ("completed", 1)
+    ]
+    assert {"gen_ai.client.operation.duration", "voicespan.time_to_first_audio"} <= {m.name for m in arrived}
 
 
 def test_a_text_chat_has_its_root_on_the_langfuse_leg(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from support.received import ReceivedSpan, decode_traces
+from support.received import ReceivedMetric, ReceivedSpan, decode_metrics, decode_traces
 from support.story import events
-from voicespan import Capture, Identity, Model, VoiceSession
+from voicespan import Capture, Identity, Metrics, Model, VoiceSession
 from voicespan.cost import Prices
 from voicespan.sdk.pipeline import IdentityProcessor
 
@@ -21,25 +24,38 @@ MODEL = Model("gemini-3.8-live", server_address="127.0.0.1", server_port=443, pr
 class Recorder:
     """An SDK whose spans stay in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, identity: Identity = IDENTITY) -> None:
+        self.identity = identity
         self._exporter = InMemorySpanExporter()
         self.provider = TracerProvider(shutdown_on_exit=False)
         self.provider.add_span_processor(IdentityProcessor())
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self.tracer = self.provider.get_tracer("voicespan")
+        self._reader = InMemoryMetricReader()
+        self.metrics = Metrics(MeterProvider([self._reader], shutdown_on_exit=False).get_meter("voicespan"))
 
     def spans(self) -> list[ReceivedSpan]:
         """What has ended, as a receiver would read it."""
         return decode_traces(encode_spans(self._exporter.get_finished_spans()), 0)
 
+    def measured(self) -> list[ReceivedMetric]:
+        """All metrics so far, as a receiver would read them."""
+        data = self._reader.get_metrics_data()
+        return decode_metrics(encode_metrics(data), 0) if data else []
+
 
 def tell(
-    story: str, *, capture: bool = True, model: Model = MODEL, instructions: str = "Be brief."
+    story: str, *, capture: bool = True, model: Model = MODEL, recorder: Recorder | None = None
 ) -> list[ReceivedSpan]:
     """The spans of a story."""
-    recorder = Recorder()
+    recorder = recorder or Recorder()
     session = VoiceSession(
-        IDENTITY, model, tracer=recorder.tracer, capture=Capture(on_spans=capture), instructions="Be brief."
+        recorder.identity,
+        model,
+        tracer=recorder.tracer,
+        capture=Capture(on_spans=capture),
+        instructions="Be brief.",
+        metrics=recorder.metrics,
     )
     began = session.now_ns()
     if "MIC" in story:

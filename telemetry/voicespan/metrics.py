@@ -1,0 +1,165 @@
+"""What is counted over all sessions of a process. No session, user or trace id is ever an attribute.
+
+Histograms are recorded in the context of the span they are about, so that an exemplar leads to its trace. Pure counts
+are plain integers that the SDK reads when it collects: a counter that is added to costs some ten times as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+
+from voicespan import conventions as c
+from voicespan import operations as op
+from voicespan.attributes import Model, cost_of, tool_failed
+from voicespan.conventions import Metric
+from voicespan.usage import INPUT_BUCKETS
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True)
+class _Call:
+    """What a session's metrics need to know while it runs."""
+
+    labels: Labels
+    model: Model
+    simulated: bool
+    began_ns: int
+    tools: dict[str, op.StartTool] = field(default_factory=dict)
+
+
+class Metrics:
+    """The instruments of one meter. Make it once and give it to every session."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._counts: dict[str, dict[Labels, float]] = {}
+        self._histograms: dict[str, Histogram] = {}
+        for metric in c.METRICS.values():
+            if metric.instrument == "histogram":
+                self._histograms[metric.name] = meter.create_histogram(
+                    metric.name, metric.unit, metric.brief, explicit_bucket_boundaries_advisory=metric.buckets
+                )
+                continue
+            self._counts[metric.name] = {}
+            create = (
+                meter.create_observable_counter
+                if metric.instrument == "counter"
+                else meter.create_observable_up_down_counter
+            )
+            create(metric.name, [self._observe(metric)], metric.unit, metric.brief)
+
+    def session(self, model: Model, backend: str | None, began_ns: int) -> SessionMetrics:
+        """The metrics of a session that begins."""
+        labels = {c.PROVIDER_NAME: model.provider, c.REQUEST_MODEL: model.name, c.BACKEND: backend or "unknown"}
+        return SessionMetrics(self, _Call(tuple(labels.items()), model, backend == "simulator", began_ns))
+
+    def count(self, name: str, labels: Labels, amount: float = 1) -> None:
+        """Add to a count."""
+        counts = self._counts[name]
+        counts[labels] = counts.get(labels, 0) + amount
+
+    def record(self, name: str, seconds_or_tokens: float, labels: Labels, context: Context | None) -> None:
+        """Record one measurement, with an exemplar where `context` holds a sampled span."""
+        self._histograms[name].record(seconds_or_tokens, dict(labels), context)
+
+    def _observe(self, metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def read(_: CallbackOptions) -> Iterable[Observation]:
+            # A copy: sessions go on counting in another thread.
+            return [Observation(value, dict(labels)) for labels, value in dict(self._counts[metric.name]).items()]
+
+        return read
+
+
+class SessionMetrics:
+    """Turns the operations of one session into measurements."""
+
+    def __init__(self, metrics: Metrics, call: _Call) -> None:
+        self._metrics = metrics
+        self._call = call
+        metrics.count(c.METRIC_SESSIONS_ACTIVE, call.labels)
+
+    def apply(self, operation: op.Operation, context: Context | None, input_audio_s: float) -> None:
+        """Measure one operation; `context` is that of its span."""
+        match operation:
+            case op.EndTurn(record):
+                self._turn(record, context)
+            case op.StartTool():
+                self._call.tools[operation.call_id] = operation
+            case op.EndTool():
+                self._tool(operation, context)
+            case op.EndConnection():
+                self._connection(operation, context)
+            case op.Note(name="go_away"):
+                self._count(c.METRIC_GO_AWAYS)
+            case op.Note(name="disconnected", attributes=attributes):
+                self._count(c.METRIC_CLOSES, {c.CONNECTION_CLOSE_CODE: str(attributes["code"])})
+            case op.Note(name="late_interruption"):
+                self._count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: "speech"})
+            case op.EndSession():
+                self._session(operation, context, input_audio_s)
+
+    def _turn(self, record: op.TurnRecord, context: Context | None) -> None:
+        reason = {c.TURN_END_REASON: record.end_reason.value}
+        self._count(c.METRIC_TURNS, reason)
+        self._record(c.METRIC_TURN_DURATION, (record.end_ns - record.start_ns) / 1e9, context, reason)
+        if record.interruption_cause:
+            self._count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: record.interruption_cause.value})
+        if record.time_to_first_audio_s is not None:
+            source = {c.TURN_START_SOURCE: record.source.value}
+            self._record(c.METRIC_TTFA, record.time_to_first_audio_s, context, source)
+        operation = {c.OPERATION_NAME: c.OPERATION_GENERATE}
+        if record.error_type:
+            operation[c.ERROR_TYPE] = record.error_type
+        for start_ns, end_ns in record.generation_times_ns:
+            self._record(c.METRIC_OPERATION_DURATION, (end_ns - start_ns) / 1e9, context, operation)
+        if record.usage is None:
+            return
+        for kind, tokens in (("input", record.usage.input_tokens), ("output", record.usage.output_tokens)):
+            self._record(c.METRIC_TOKEN_USAGE, tokens, context, operation | {c.TOKEN_TYPE: kind})
+        for bucket, tokens in record.usage.buckets().items():
+            self._count(c.METRIC_TOKENS, _bucket(bucket), tokens)
+        # A simulated call costs nobody anything.
+        if (cost := cost_of(record.usage, self._call.model)) and not self._call.simulated:
+            for bucket, usd in cost.details.items():
+                if bucket != "total":
+                    self._count(c.METRIC_COST, _bucket(bucket), usd)
+
+    def _tool(self, end: op.EndTool, context: Context | None) -> None:
+        start = self._call.tools.pop(end.call_id)
+        labels = {
+            c.OPERATION_NAME: c.OPERATION_TOOL,
+            c.TOOL_NAME: start.name,
+            c.TOOL_OUTCOME: end.outcome.value,
+        }
+        if tool_failed(end.outcome):
+            labels[c.ERROR_TYPE] = end.outcome.value
+        self._record(c.METRIC_TOOL_DURATION, (end.at_ns - start.at_ns) / 1e9, context, labels)
+
+    def _connection(self, end: op.EndConnection, context: Context | None) -> None:
+        labels = {c.CONNECTION_RESUMED: str(end.resumed).lower()}
+        if end.error_type:
+            labels[c.ERROR_TYPE] = end.error_type
+        self._record(c.METRIC_SETUP_DURATION, end.setup_s, context, labels)
+        if end.index > 1:
+            self._count(c.METRIC_RECONNECTS, labels)
+
+    def _session(self, end: op.EndSession, context: Context | None, input_audio_s: float) -> None:
+        self._metrics.count(c.METRIC_SESSIONS_ACTIVE, self._call.labels, -1)
+        closed = {c.SESSION_CLOSE_CODE: str(end.close.code), c.SESSION_CLOSE_INITIATOR: end.close.initiator}
+        self._record(c.METRIC_SESSION_DURATION, (end.at_ns - self._call.began_ns) / 1e9, context, closed)
+        self._count(c.METRIC_AUDIO, {c.AUDIO_DIRECTION: "input"}, input_audio_s)
+        self._count(c.METRIC_AUDIO, {c.AUDIO_DIRECTION: "output"}, end.totals.output_audio_s)
+
+    def _count(self, name: str, labels: Mapping[str, str] | None = None, amount: float = 1) -> None:
+        self._metrics.count(name, self._call.labels + tuple((labels or {}).items()), amount)
+
+    def _record(self, name: str, amount: float, context: Context | None, labels: Mapping[str, str]) -> None:
+        self._metrics.record(name, amount, self._call.labels + tuple(labels.items()), context)
+
+
+def _bucket(bucket: str) -> dict[str, str]:
+    return {c.TOKEN_TYPE: "input" if bucket in INPUT_BUCKETS else "output", c.TOKEN_BUCKET: bucket}

@@ -1,0 +1,130 @@
+"""What is counted over all sessions, and that it agrees with what the spans say."""
+
+from dataclasses import replace
+
+import pytest
+
+from support.received import ReceivedMetric
+from support.story import at, turns
+from support.telling import IDENTITY, MODEL, Recorder, tell
+from voicespan import conventions as c
+
+CALL = "ON MIC VAS I VAE CALL1 RESP1 a A T A GC U TC I VAE A GC VAS INT U TC GA CUT ON cc A GC U TC BYE"
+BASE = {"gen_ai.provider.name": "gcp.gemini", "gen_ai.request.model": "gemini-3.8-live", "voicespan.backend": "gemini"}
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder(replace(IDENTITY, backend="gemini"))
+
+
+def measured(recorder: Recorder) -> dict[str, ReceivedMetric]:
+    return {metric.name: metric for metric in recorder.measured()}
+
+
+def points(metric: ReceivedMetric) -> dict[tuple[str, ...], tuple[float, int]]:
+    """Sum and count by the attributes beyond those that every metric carries."""
+    found = {}
+    for point in metric.points:
+        assert {k: point.attributes[k] for k in BASE} == BASE
+        key = tuple(str(value) for name, value in sorted(point.attributes.items()) if name not in BASE)
+        found[key] = (point.value, point.count)
+    return found
+
+
+def test_counts(recorder: Recorder) -> None:
+    tell(CALL, recorder=recorder)
+    metrics = measured(recorder)
+    plain = [name for name, row in c.METRICS.items() if row.instrument != "histogram" and name != c.METRIC_TOKENS]
+    assert {name: {key: value for key, (value, _) in points(metrics[name]).items()} for name in plain} == {
+        "voicespan.turns": {("completed",): 2, ("interrupted",): 1},
+        "voicespan.interruptions": {("speech",): 1},
+        "voicespan.audio.duration": {("input",): 1.0, ("output",): pytest.approx(0.8, abs=1e-3)},
+        "voicespan.connection.reconnects": {("false",): 1},
+        "voicespan.connection.go_aways": {(): 1},
+        "voicespan.connection.closes": {("1006",): 1},
+        "voicespan.sessions.active": {(): 0},
+        "voicespan.cost": {
+            ("input", "input_text"): pytest.approx(3e-4),
+            ("input", "input_audio"): pytest.approx(1.8e-4),
+            ("output", "output_audio"): pytest.approx(1.08e-3),
+        },
+    }
+
+
+def test_tokens_are_counted_by_bucket(recorder: Recorder) -> None:
+    tell(CALL, recorder=recorder)
+    metrics = measured(recorder)
+    tokens = {key: value for key, (value, _) in points(metrics["voicespan.tokens"]).items()}
+    assert tokens == {("input", "input_text"): 300, ("input", "input_audio"): 60, ("output", "output_audio"): 90}
+    usage = points(metrics["gen_ai.client.token.usage"])
+    assert usage == {("generate_content", "input"): (360, 3), ("generate_content", "output"): (90, 3)}
+
+
+def test_each_generation_is_an_operation(recorder: Recorder) -> None:
+    tell("cc CALL1 RESP1 .. A A GC U TC BYE", recorder=recorder)
+    [(total, count)] = points(measured(recorder)["gen_ai.client.operation.duration"]).values()
+    assert count == 2
+    story = "cc CALL1 RESP1 .. A A GC U TC"
+    [turn] = turns(story)
+    assert turn.generation_times_ns == (
+        (at(story, "cc"), at(story, "CALL1")),
+        (at(story, "RESP1"), at(story, "GC")),
+    )
+    assert total == pytest.approx(sum(end - start for start, end in turn.generation_times_ns) / 1e9)
+
+
+def test_durations_say_what_they_are_of(recorder: Recorder) -> None:
+    tell(CALL, recorder=recorder)
+    metrics = measured(recorder)
+    assert set(points(metrics["gen_ai.execute_tool.duration"])) == {("execute_tool", "search_nearby", "ok")}
+    assert {k: n for k, (_, n) in points(metrics["voicespan.time_to_first_audio"]).items()} == {
+        ("server_activity_end",): 2,
+        ("client_content",): 1,
+    }
+    assert {k: n for k, (_, n) in points(metrics["voicespan.turn.duration"]).items()} == {
+        ("completed",): 2,
+        ("interrupted",): 1,
+    }
+    assert {k: n for k, (_, n) in points(metrics["voicespan.session.duration"]).items()} == {("1000", "client"): 1}
+    assert points(metrics["voicespan.connection.setup.duration"])[("false",)][1] == 2
+
+
+def test_exemplars_lead_to_the_trace(recorder: Recorder) -> None:
+    spans = tell(CALL, recorder=recorder)
+    metrics = measured(recorder)
+    for name in ("voicespan.time_to_first_audio", "voicespan.turn.duration", "gen_ai.execute_tool.duration"):
+        exemplars = {t for point in metrics[name].points for t in point.exemplar_trace_ids}
+        assert exemplars == {spans[0].trace_id}, name
+
+
+def test_a_simulated_call_costs_nothing() -> None:
+    recorder = Recorder(replace(IDENTITY, backend="simulator"))
+    tell(CALL, recorder=recorder)
+    metrics = measured(recorder)
+    assert "voicespan.cost" not in metrics
+    assert metrics["voicespan.tokens"].points
+
+
+def test_a_call_in_progress_is_counted_as_such(recorder: Recorder) -> None:
+    tell("ON cc A", recorder=recorder)
+    assert points(measured(recorder)["voicespan.sessions.active"]) == {(): (1, 1)}
+
+
+def test_names_units_and_attributes_are_those_of_the_conventions_and_hold_no_id(recorder: Recorder) -> None:
+    tell(CALL, recorder=recorder)
+    tell("ON cc CALL1 CUT ON BYE", recorder=recorder, model=replace(MODEL, name="other"))
+    for metric in recorder.measured():
+        row = c.METRICS[metric.name]
+        assert metric.unit == row.unit
+        for point in metric.points:
+            assert set(point.attributes) <= {*c.METRIC_ATTRIBUTES, *row.attributes}, metric.name
+            assert not set(point.attributes.values()) & {"session-1", "user-1"}
+    assert {m.name for m in recorder.measured()} == set(c.METRICS)
+
+
+def test_every_attribute_on_a_span_is_in_the_conventions() -> None:
+    stories = [CALL, "ON cc CALL1 CUT ON BYE", "MIC I INT U TC BYE", "cc U TC BYE"]
+    for span in (span for story in stories for span in tell(story)):
+        for name in span.attributes:
+            assert name in c.ATTRIBUTES or name.startswith(c.LF_METADATA), f"{span.name}: {name}"
