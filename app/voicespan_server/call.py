@@ -270,7 +270,7 @@ class Call:
                     self._uplink_bytes -= _size(item)
                     match item:
                         case bytes():
-                            self._session.audio_sent(len(item))
+                            self._session.audio_sent(item)
                             await session.send_realtime_input(audio=types.Blob(data=item, mime_type=MIME_TYPE))
                         case p.Text(text=text):
                             self._session.feed(ev.UserText(text))

@@ -84,12 +84,13 @@ def _session_facts(span: StoredSpan) -> list[str]:
 
 
 def _generation_facts(span: StoredSpan) -> list[str]:
+    confidence = span.attributes.get(c.TURN_START_CONFIDENCE)
     facts = _present(
         span,
         {
             c.TURN_END_REASON: lambda reason: "" if reason == "completed" else str(reason),
-            c.TTFA: lambda s: f"first audio after {_duration(_number(s))}",
-            c.TURN_START_SOURCE: lambda source: f"({source}, {span.attributes.get(c.TURN_START_CONFIDENCE)})",
+            c.TTFA: lambda s: f"first audio after {_duration(_number(s))} ({confidence})",
+            c.LATENCY_ENDPOINTING: lambda s: f"endpointing {_duration(_number(s))}",
             c.INPUT_TOKENS: lambda n: f"{n} → {span.attributes.get(c.OUTPUT_TOKENS)} tokens",
         },
     )

@@ -102,6 +102,7 @@ def turn(record: TurnRecord, model: Model) -> Attributes:
         c.TURN_INTERRUPTION_CAUSE: record.interruption_cause and record.interruption_cause.value,
         c.TURN_STALL_KIND: record.stall_kind,
         c.TTFA: ttfa,
+        c.LATENCY_ENDPOINTING: record.endpointing_s,
         c.OUTPUT_AUDIO: record.output_audio_s,
         c.LF_COMPLETION_START: _iso(record.first_audio_ns) if ttfa is not None and record.first_audio_ns else None,
     }

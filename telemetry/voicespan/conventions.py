@@ -190,6 +190,13 @@ TTFA = _attribute(
     OWN,
     "s",
 )
+LATENCY_ENDPOINTING = _attribute(
+    "voicespan.latency.endpointing",
+    "double",
+    "from the end of the user's sound to the provider's decision that speech had ended",
+    OWN,
+    "s",
+)
 OUTPUT_AUDIO = _attribute("voicespan.audio.output_duration", "double", "audio the model sent in this turn", OWN, "s")
 USAGE_SOURCE = _attribute("voicespan.usage.source", "string", "provider, or missing", OWN)
 PROVIDER_TOTAL = _attribute(

@@ -97,6 +97,11 @@ class ActivityEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class EndOfSpeech:
+    """The sound of the user's speech ended, as found in the audio that was sent. It is told after the fact."""
+
+
+@dataclass(frozen=True, slots=True)
 class AudioStreamEnd:
     """The client switched the microphone off."""
 
@@ -224,6 +229,7 @@ Event = (
     | Resumption
     | ActivityStart
     | ActivityEnd
+    | EndOfSpeech
     | AudioStreamEnd
     | UserText
     | InputTranscript

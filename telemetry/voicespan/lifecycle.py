@@ -64,6 +64,11 @@ class _Heard:
     def expects_answer(self) -> bool:
         return bool(self.at_ns)
 
+    def endpointing_s(self) -> float | None:
+        """From the end of the sound to the detector's decision, where both are known."""
+        sound, decision = (self.at_ns.get(s) for s in (StartSource.ACOUSTIC, StartSource.SERVER_ACTIVITY_END))
+        return None if sound is None or decision is None or decision < sound else (decision - sound) / 1e9
+
     def start(self, now: int, fallback: StartSource) -> tuple[StartSource, int]:
         for source in StartSource:
             if (at := self.at_ns.get(source)) is not None:
@@ -186,6 +191,15 @@ class Lifecycle:
         return self._turn.index if self._turn else None
 
     @property
+    def wants_end_of_speech(self) -> bool:
+        """Whether an output that came now would begin a turn that answers speech whose end nobody marked."""
+        if self._turn and self._turn.interrupted_ns is None:
+            return False
+        heard = self._heard
+        marked = {StartSource.ACTIVITY_END, StartSource.AUDIO_STREAM_END, StartSource.ACOUSTIC} & heard.at_ns.keys()
+        return not marked and (heard.spoken or (self._audio_since_turn and not heard.at_ns))
+
+    @property
     def totals(self) -> op.SessionTotals:
         """The counts so far."""
         return self._totals
@@ -216,6 +230,8 @@ class Lifecycle:
             case ev.ActivityEnd(origin):
                 source = StartSource.ACTIVITY_END if origin == "client" else StartSource.SERVER_ACTIVITY_END
                 self._on_spoken(source, now)
+            case ev.EndOfSpeech():
+                self._on_spoken(StartSource.ACOUSTIC, now)
             case ev.AudioStreamEnd():
                 self._on_spoken(StartSource.AUDIO_STREAM_END, now)
             case ev.UserText(text):
@@ -408,6 +424,7 @@ class Lifecycle:
             error_type=turn.error_type,
             generations=turn.generations,
             usage=turn.usage,
+            endpointing_s=turn.heard.endpointing_s(),
             user_text=str(turn.heard.text),
             model_text=str(turn.model_text),
             output_audio_s=turn.audio_s,

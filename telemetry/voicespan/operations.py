@@ -83,8 +83,9 @@ class TurnRecord:
     """A turn from the user's words to the end of the model's answer.
 
     `first_audio_ns` is the first moment at which 10 ms of the answer had arrived: some models send a single
-    sample ahead. `usage` is None where the provider reported none. `generation_times_ns` holds start and end of each
-    generation, the first ones where there are very many.
+    sample ahead. `endpointing_s` is from the end of the user's sound to the provider's decision. `usage` is None
+    where the provider reported none. `generation_times_ns` holds start and end of each generation, the first ones
+    where there are very many.
     """
 
     index: int
@@ -102,6 +103,7 @@ class TurnRecord:
     user_text: str = ""
     model_text: str = ""
     output_audio_s: float = 0.0
+    endpointing_s: float | None = None
     spoken_input: bool = False
     finish_reason: str | None = None
     generation_times_ns: tuple[tuple[int, int], ...] = ()

@@ -21,6 +21,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Tracer
 
 from voicespan import events as ev
+from voicespan.acoustic import RecentAudio
 from voicespan.attributes import Model
 from voicespan.content import Capture
 from voicespan.emit import SessionSpans
@@ -30,6 +31,9 @@ from voicespan.identity import Identity
 from voicespan.lifecycle import Lifecycle
 from voicespan.metrics import Metrics
 from voicespan.operations import Operation, SessionTotals
+
+# What begins a turn: with the first of these the search for the end of speech is due.
+_OUTPUTS = (ev.ModelAudio, ev.OutputTranscript, ev.ModelText, ev.Thought, ev.ToolCall)
 
 
 class VoiceSession:
@@ -58,6 +62,7 @@ class VoiceSession:
         self.listener: Callable[[Operation], None] | None = None
         self._input_bytes = 0
         self._input_bytes_per_s = input_rate_hz * 2
+        self._recent = RecentAudio(input_rate_hz)
         self._timer: asyncio.TimerHandle | None = None
         self._spans = SessionSpans(
             tracer,
@@ -98,14 +103,19 @@ class VoiceSession:
         """The context to attach while a tool's handler runs; None for a call that is not open."""
         return self._spans.tool_context(call_id)
 
-    def audio_sent(self, size_bytes: int) -> None:
-        """A frame of the user's audio went to the model. Integer arithmetic: call it for each."""
-        self._input_bytes += size_bytes
+    def audio_sent(self, pcm: bytes) -> None:
+        """A frame of the user's audio went to the model. Keeps a reference and counts: call it for each."""
+        self._input_bytes += len(pcm)
+        self._recent.add(pcm, self.now_ns())
         self._lifecycle.audio_sent()
 
     @guarded(default=None)
     def feed(self, event: Event, at_ns: int | None = None) -> None:
         """Something happened, now or at `at_ns`."""
+        if isinstance(event, _OUTPUTS) and self._lifecycle.wants_end_of_speech:
+            if ended_ns := self._recent.end_of_speech_ns():
+                self._lifecycle.step(ev.EndOfSpeech(), ended_ns)
+            self._recent.clear()
         for operation in self._lifecycle.step(event, self.now_ns() if at_ns is None else at_ns):
             if self.listener:
                 self.listener(operation)

@@ -59,7 +59,7 @@ def tell(
     )
     began = session.now_ns()
     if "MIC" in story:
-        session.audio_sent(32_000)
+        session.audio_sent(bytes(32_000))
     for event, at in events(story):
         session.feed(event, began + at)
     return recorder.spans()

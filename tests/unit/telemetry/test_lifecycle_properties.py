@@ -24,6 +24,7 @@ anything: st.SearchStrategy[ev.Event] = st.one_of(
     st.builds(ev.ActivityStart, st.just("server")),
     st.builds(ev.ActivityEnd, st.sampled_from(["client", "server"])),
     st.just(ev.AudioStreamEnd()),
+    st.just(ev.EndOfSpeech()),
     st.builds(ev.UserText, st.just("typed ")),
     st.builds(ev.InputTranscript, st.just("spoken ")),
     st.builds(ev.ModelAudio, st.sampled_from([1 / 24_000, 0.04, 0.3])),
