@@ -94,7 +94,7 @@ class Exchange:
             told = EndTool(call_id, time.time_ns(), end.outcome, end.response, end.error)
             span.set_attributes(attr.tool_end(told, self.capture))
             if attr.tool_failed(end.outcome):
-                span.set_status(Status(StatusCode.ERROR, end.error or end.outcome.value))
+                span.set_status(Status(StatusCode.ERROR, self.capture.error(end.error, end.outcome.value)))
         finally:
             otel_context.detach(token)
             span.end()
@@ -142,7 +142,7 @@ async def chat(request: ChatRequest, settings: Settings, upstream: Upstream, cap
         await _converse(exchange, settings, upstream)
     except BaseException as error:
         failure = error
-        span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        span.set_status(Status(StatusCode.ERROR, capture.error(str(error), type(error).__name__)))
         raise
     finally:
         record = exchange.record(start_ns, failure)

@@ -11,7 +11,7 @@ from opentelemetry.util.types import AttributeValue
 
 from voicespan import conventions as c
 from voicespan import messages as msg
-from voicespan.content import Capture
+from voicespan.content import Capture, to_json
 from voicespan.cost import Prices
 from voicespan.events import Close, ToolOutcome
 from voicespan.messages import Conversation
@@ -120,9 +120,9 @@ def exchange_text(record: TurnRecord, conversation: Conversation, capture: Captu
         found[c.LF_INPUT] = msg.openai(asked, capture)
         spoken = [m for m in asked if m.role != "system"] + tool_results
         found[c.INPUT_MESSAGES] = msg.parts(spoken, capture)
-        instructions = [{"type": "text", "content": capture.text(m.content)} for m in asked if m.role == "system"]
+        instructions = [{"type": "text", "content": capture.text(str(m.content))} for m in asked if m.role == "system"]
         if instructions:
-            found[c.SYSTEM_INSTRUCTIONS] = msg.to_json(instructions)
+            found[c.SYSTEM_INSTRUCTIONS] = to_json(instructions)
     if answered:
         found[c.LF_OUTPUT] = msg.openai(answered, capture)
         found[c.OUTPUT_MESSAGES] = msg.parts(said, capture, finish_reason(record))
@@ -139,7 +139,7 @@ def tool_start(call: StartTool, capture: Capture) -> Attributes:
         c.LF_TYPE: "tool",
     }
     if capture.on_spans:
-        arguments = msg.arguments_json(call.arguments, capture)
+        arguments = capture.json(call.arguments)
         found |= {c.TOOL_ARGUMENTS: arguments, c.LF_INPUT: arguments}
     return found
 
@@ -150,7 +150,7 @@ def tool_end(end: EndTool, capture: Capture) -> Attributes:
     if tool_failed(end.outcome):
         found[c.ERROR_TYPE] = end.outcome.value
     if capture.on_spans and end.result:
-        result = msg.arguments_json(end.result, capture)
+        result = capture.json(end.result)
         found |= {c.TOOL_RESULT: result, c.LF_OUTPUT: result}
     return found
 
@@ -195,7 +195,7 @@ def session_end(end: EndSession, cost_usd: float | None, input_audio_s: float) -
         c.SESSION_INPUT_AUDIO: input_audio_s,
         c.SESSION_OUTPUT_AUDIO: totals.output_audio_s,
         c.SESSION_COST: cost_usd,
-        c.SESSION_USAGE: msg.to_json({**totals.usage.buckets(), "total": totals.usage.total}),
+        c.SESSION_USAGE: to_json({**totals.usage.buckets(), "total": totals.usage.total}),
         c.SESSION_PROVIDER_TOTAL: totals.usage.provider_total,
         c.SESSION_TTFA_P50: percentile(ttfa, 0.50),
         c.SESSION_TTFA_P95: percentile(ttfa, 0.95),
@@ -243,7 +243,7 @@ def _usage(usage: Usage | None) -> Attributes:
         c.INPUT_TOKENS: usage.input_tokens,
         c.OUTPUT_TOKENS: usage.output_tokens,
         c.PROVIDER_TOTAL: usage.provider_total,
-        c.LF_USAGE: msg.to_json({**usage.buckets(), "total": usage.total}),
+        c.LF_USAGE: to_json({**usage.buckets(), "total": usage.total}),
     }
     if usage.input_cached:
         found[c.CACHE_READ_TOKENS] = usage.input_cached
@@ -255,7 +255,7 @@ def _usage(usage: Usage | None) -> Attributes:
 def _cost(cost: Cost | None) -> Attributes:
     if cost is None:
         return {}
-    return {c.LF_COST: msg.to_json(cost.details), c.COST_SOURCE: cost.source, c.COST_VERSION: cost.version}
+    return {c.LF_COST: to_json(cost.details), c.COST_SOURCE: cost.source, c.COST_VERSION: cost.version}
 
 
 def _close(close: Close) -> Attributes:

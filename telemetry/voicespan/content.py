@@ -6,10 +6,13 @@ SPAN_AND_EVENT). Spans are where Voicespan puts content, so EVENT_ONLY leaves it
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from voicespan.redaction import redact, redact_values
 
 CAPTURE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _MODES = {"NO_CONTENT": False, "EVENT_ONLY": False, "SPAN_ONLY": True, "SPAN_AND_EVENT": True}
@@ -21,21 +24,33 @@ _CUT = " […]"
 logger = logging.getLogger(__name__)
 
 
-def _unchanged(text: str) -> str:
-    return text
-
-
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Whether content goes on spans, and what is done to each text first."""
+    """Whether content goes on spans, and what is done to each text first: by default, `voicespan.redaction`."""
 
     on_spans: bool = False
-    redact: Callable[[str], str] = _unchanged
+    redact: Callable[[str], str] = redact
 
     def text(self, text: str) -> str:
         """A text as it may leave: redacted, then cut to `MAX_FIELD` characters."""
-        text = self.redact(text)
-        return text if len(text) <= MAX_FIELD else text[: MAX_FIELD - len(_CUT)] + _CUT
+        return _cut(self.redact(text))
+
+    def json(self, value: object) -> str:
+        """A JSON-like value as it may leave: the strings in it redacted, encoded, then cut."""
+        return _cut(to_json(redact_values(value, self.redact)))
+
+    def error(self, text: str | None, kind: str) -> str:
+        """What a span's status says: an error's text can hold content, so without capture it is only of a kind."""
+        return self.text(text) if text and self.on_spans else kind
+
+
+def to_json(value: object) -> str:
+    """Compact JSON; what JSON cannot hold becomes a string."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_FIELD else text[: MAX_FIELD - len(_CUT)] + _CUT
 
 
 def capture_from_environment(environ: Mapping[str, str] = os.environ) -> Capture:

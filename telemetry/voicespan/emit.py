@@ -133,7 +133,7 @@ class SessionSpans:
         span, _ = self._tools.pop(end.call_id)
         span.set_attributes(attr.tool_end(end, self._capture))
         if attr.tool_failed(end.outcome):
-            span.set_status(Status(StatusCode.ERROR, end.error or end.outcome.value))
+            span.set_status(Status(StatusCode.ERROR, self._capture.error(end.error, end.outcome.value)))
         span.end(end.at_ns)
 
     def _end_session(self, end: op.EndSession, input_audio_s: float) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from voicespan.content import Capture
+from voicespan.content import Capture, to_json
 from voicespan.operations import ToolRecord, TurnRecord
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
@@ -24,7 +23,7 @@ class Message:
     """One chat message. An assistant's may carry tool calls; a tool's says which call it answers."""
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str = ""
+    content: str | Mapping[str, object] = ""
     tool_calls: tuple[ToolRecord, ...] = ()
     tool_call_id: str = ""
 
@@ -39,9 +38,7 @@ def answer(record: TurnRecord) -> list[Message]:
     messages: list[Message] = []
     if record.tools:
         messages.append(Message("assistant", tool_calls=record.tools))
-        messages += [
-            Message("tool", to_json(tool.result), tool_call_id=tool.call_id) for tool in record.tools if tool.outcome
-        ]
+        messages += [Message("tool", tool.result, tool_call_id=tool.call_id) for tool in record.tools if tool.outcome]
     if record.model_text:
         messages.append(Message("assistant", record.model_text))
     return messages
@@ -91,24 +88,14 @@ def parts(messages: Iterable[Message], capture: Capture, finish_reason: str | No
     )
 
 
-def to_json(value: object) -> str:
-    """Compact JSON; what JSON cannot hold becomes a string."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-
-
-def arguments_json(arguments: Mapping[str, object], capture: Capture) -> str:
-    """A tool's arguments or result as captured text."""
-    return capture.text(to_json(arguments))
-
-
 def _openai(message: Message, capture: Capture) -> dict[str, Json]:
-    shown: dict[str, Json] = {"role": message.role, "content": capture.text(message.content)}
+    shown: dict[str, Json] = {"role": message.role, "content": _text(message, capture)}
     if message.tool_calls:
         shown["tool_calls"] = [
             {
                 "id": call.call_id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": arguments_json(call.arguments, capture)},
+                "function": {"name": call.name, "arguments": capture.json(call.arguments)},
             }
             for call in message.tool_calls
         ]
@@ -119,16 +106,20 @@ def _openai(message: Message, capture: Capture) -> dict[str, Json]:
 
 def _parts(message: Message, capture: Capture) -> list[Json]:
     if message.role == "tool":
-        return [{"type": "tool_call_response", "id": message.tool_call_id, "response": capture.text(message.content)}]
+        return [{"type": "tool_call_response", "id": message.tool_call_id, "response": _text(message, capture)}]
     shown: list[Json] = [
         {
             "type": "tool_call",
             "id": call.call_id,
             "name": call.name,
-            "arguments": arguments_json(call.arguments, capture),
+            "arguments": capture.json(call.arguments),
         }
         for call in message.tool_calls
     ]
     if message.content:
-        shown.append({"type": "text", "content": capture.text(message.content)})
+        shown.append({"type": "text", "content": _text(message, capture)})
     return shown
+
+
+def _text(message: Message, capture: Capture) -> str:
+    return capture.text(message.content) if isinstance(message.content, str) else capture.json(message.content)

@@ -11,7 +11,7 @@ from support import langfuse_contract
 from support.received import render_tree
 from support.story import events
 from support.telling import IDENTITY, MODEL, Recorder, named, tell
-from voicespan import Close, VoiceSession
+from voicespan import Capture, Close, VoiceSession
 from voicespan import events as ev
 from voicespan.events import ToolOutcome
 
@@ -134,7 +134,7 @@ def test_the_conversation_stands_on_turns_and_session_as_chat() -> None:
 
 def test_a_failed_tool_is_an_error_with_a_text() -> None:
     recorder = Recorder()
-    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, capture=Capture(on_spans=True))
     session.feed(ev.ToolCall("1", "search_nearby"))
     session.feed(ev.ToolResponse("1", ToolOutcome.TIMEOUT, {"error": "too slow"}, "too slow"))
     session.close(Close(1000, "bye", "client"))

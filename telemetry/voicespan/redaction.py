@@ -1,0 +1,63 @@
+"""What is masked in captured text before it is stored or sent: credentials, mail addresses, card and phone numbers.
+
+The collector masks the same credentials and addresses again (otel-collector.yaml), for spans that are not ours.
+Numbers of cards are told by their check digit, which a collector's pattern cannot do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+# Google's API keys, ephemeral and OAuth tokens, Langfuse's secret keys, bearer tokens, keys in query strings.
+SECRETS = (
+    r"AIza[0-9A-Za-z_-]{35}",
+    r"auth_tokens/[0-9A-Za-z_-]{8,}",
+    r"ya29\.[0-9A-Za-z_-]{16,}",
+    r"sk-lf-[0-9a-f-]{36}",
+    r"(?i:bearer) [A-Za-z0-9._~+/-]{16,}",
+    r"[?&](?:key|access_token)=[^&\s]+",
+)
+MAIL = r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}"
+CARD = r"\b(?:\d[ -]?){12,18}\d\b"
+# International, or in the groups that a person writes: plain digits are also prices, times and distances.
+PHONE = r"(?<![\w.])(?:(?:\+|00)\d[\d ()./-]{6,}\d|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})(?!\w)"
+
+_SECRET_KEY = re.compile(r"(?i).*(authorization|api[_-]?key|secret|password|cookie).*")
+_PLAIN = [
+    (re.compile("|".join(SECRETS)), "[secret]"),
+    (re.compile(MAIL), "[email]"),
+]
+_CARD = re.compile(CARD)
+_PHONE = re.compile(PHONE)
+
+
+def redact(text: str) -> str:
+    """Mask what looks like a credential, a mail address, a card or a phone number."""
+    for pattern, mask in _PLAIN:
+        text = pattern.sub(mask, text)
+    text = _CARD.sub(lambda found: "[card]" if is_card_number(found[0]) else found[0], text)
+    return _PHONE.sub("[phone]", text)
+
+
+def redact_values(value: object, redact_text: Callable[[str], str]) -> object:
+    """The same for every string inside a JSON-like value; what stands under a key like `password` goes whole."""
+    match value:
+        case str():
+            return redact_text(value)
+        case Mapping():
+            return {
+                key: "[secret]" if _SECRET_KEY.fullmatch(str(key)) else redact_values(item, redact_text)
+                for key, item in value.items()
+            }
+        case list() | tuple():
+            return [redact_values(item, redact_text) for item in value]
+        case _:
+            return value
+
+
+def is_card_number(text: str) -> bool:
+    """The check digit of ISO/IEC 7812 (Luhn)."""
+    digits = [int(character) for character in text if character.isdigit()]
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
