@@ -11,164 +11,26 @@ where the usage is late. A turn is told once, when its books close.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from voicespan import events as ev
 from voicespan import operations as op
 from voicespan.operations import EndReason, InterruptionCause, StartSource
+from voicespan.turns import AUDIBLE_S, MAX_TOOLS_IN_RECORD, Heard, Tool, Turn
 from voicespan.usage import Usage
 
 # How long a turn's books stay open after TurnComplete for usage that did not come with it.
 USAGE_GRACE_NS = 500_000_000
-# Less than this has not been heard: Gemini 3.x may send a single sample ahead of the answer.
-AUDIBLE_S = 0.010
-# More calls than this in one turn is a loop; the record keeps the first ones, the totals count all.
-MAX_TOOLS_IN_RECORD = 64
-MAX_GENERATIONS_IN_RECORD = 64
-# Bounds what one turn's transcript may hold in memory, in characters.
-MAX_TEXT = 64_000
-
-
-class Transcript:
-    """Text that arrives in pieces, joined as it is and bounded."""
-
-    __slots__ = ("_length", "_pieces")
-
-    def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self._length = 0
-
-    def add(self, piece: str) -> None:
-        """Append a piece, up to the bound."""
-        piece = piece[: MAX_TEXT - self._length]
-        if piece:
-            self._pieces.append(piece)
-            self._length += len(piece)
-
-    def __bool__(self) -> bool:
-        return self._length > 0
-
-    def __str__(self) -> str:
-        return "".join(self._pieces).strip()
-
-
-@dataclass(slots=True)
-class _Heard:
-    """What is known of the user's words for the turn that has not begun."""
-
-    at_ns: dict[StartSource, int] = field(default_factory=dict)
-    text: Transcript = field(default_factory=Transcript)
-    spoken: bool = False
-
-    @property
-    def expects_answer(self) -> bool:
-        return bool(self.at_ns)
-
-    def endpointing_s(self) -> float | None:
-        """From the end of the sound to the detector's decision, where both are known."""
-        sound, decision = (self.at_ns.get(s) for s in (StartSource.ACOUSTIC, StartSource.SERVER_ACTIVITY_END))
-        return None if sound is None or decision is None or decision < sound else (decision - sound) / 1e9
-
-    def start(self, now: int, fallback: StartSource) -> tuple[StartSource, int]:
-        for source in StartSource:
-            if (at := self.at_ns.get(source)) is not None:
-                return source, at
-        return fallback, now
-
-
-@dataclass(slots=True)
-class _Tool:
-    call: ev.ToolCall
-    turn: _Turn
-    outcome: ev.ToolOutcome | None = None
-    response: ev.ToolResponse | None = None
-
-    def record(self) -> op.ToolRecord:
-        result = self.response.result if self.response else {}
-        return op.ToolRecord(self.call.call_id, self.call.name, self.call.arguments, self.outcome, result)
-
-
-@dataclass(slots=True)
-class _Turn:
-    index: int
-    source: StartSource
-    start_ns: int
-    heard: _Heard
-    model_text: Transcript = field(default_factory=Transcript)
-    first_output_ns: int | None = None
-    last_output_ns: int | None = None
-    first_audio_ns: int | None = None
-    audio_s: float = 0.0
-    generated_ns: int | None = None
-    interrupted_ns: int | None = None
-    cause: InterruptionCause | None = None
-    generations: int = 0
-    generating: bool = False
-    generation_times_ns: list[tuple[int, int]] = field(default_factory=list)
-    tool_response_ns: int | None = None
-    tools: list[_Tool] = field(default_factory=list)
-    open_tools: int = 0
-    tools_end_ns: int = 0
-    usage: Usage | None = None
-    report: Usage | None = None
-    waiting: bool = False
-    finish_reason: str | None = None
-    reason: EndReason | None = None
-    error_type: str | None = None
-    stall_kind: str | None = None
-    deadline_ns: int | None = None
-
-    def output(self, now: int) -> None:
-        """The model said, wrote, thought or called something."""
-        if not self.generating:
-            self.generating = True
-            self.generations += 1
-            self.generated_ns = None
-            self.book_report()
-            if len(self.generation_times_ns) < MAX_GENERATIONS_IN_RECORD:
-                self.generation_times_ns.append((self._generation_start_ns(now), now))
-        self.generation_goes_on(now)
-        if self.first_output_ns is None:
-            self.first_output_ns = now
-        self.last_output_ns = now
-
-    def generation_goes_on(self, until: int) -> None:
-        if len(self.generation_times_ns) == self.generations > 0:
-            self.generation_times_ns[-1] = (self.generation_times_ns[-1][0], until)
-
-    def _generation_start_ns(self, now: int) -> int:
-        """The model begins when it has what it needs: the user's words, or a tool's response."""
-        if self.generations == 1:
-            return self.start_ns
-        return self.tool_response_ns if self.awaits_output and self.tool_response_ns is not None else now
-
-    def book_report(self) -> None:
-        """A generation is over: its last report counts, and the next one is another's."""
-        if self.report is not None:
-            self.usage = self.report if self.usage is None else self.usage + self.report
-            self.report = None
-
-    @property
-    def awaits_output(self) -> bool:
-        """Whether a tool response was the last thing that happened in it."""
-        return self.tool_response_ns is not None and self.tool_response_ns >= (self.last_output_ns or 0)
-
-    def end_ns(self, now: int) -> int:
-        if self.interrupted_ns is not None and self.generated_ns is None:
-            end = self.interrupted_ns
-        else:
-            end = self.generated_ns or self.last_output_ns or now
-        return max(end, self.tools_end_ns, self.start_ns)
 
 
 class Lifecycle:
     """The state machine of one session. `step` takes what happened and when, and says what is to be told."""
 
     def __init__(self) -> None:
-        self._heard = _Heard()
-        self._turn: _Turn | None = None
-        self._closing: list[_Turn] = []
-        self._tools: dict[str, _Tool] = {}
+        self._heard = Heard()
+        self._turn: Turn | None = None
+        self._closing: list[Turn] = []
+        self._tools: dict[str, Tool] = {}
         self._totals = op.SessionTotals()
         self._connection = 0
         self._dialing: tuple[ev.Dialing, int] | None = None
@@ -289,7 +151,7 @@ class Lifecycle:
         if turn.first_audio_ns is None and turn.audio_s >= AUDIBLE_S:
             turn.first_audio_ns = now
 
-    def _answering(self, now: int) -> _Turn:
+    def _answering(self, now: int) -> Turn:
         """The turn that an output belongs to; begins one where none is open."""
         if self._turn and self._turn.interrupted_ns is not None:
             # Output after an interruption answers something else, whether or not TurnComplete came between.
@@ -298,11 +160,11 @@ class Lifecycle:
         turn.output(now)
         return turn
 
-    def _begin_turn(self, now: int) -> _Turn:
+    def _begin_turn(self, now: int) -> Turn:
         fallback = StartSource.FIRST_OUTPUT if self._audio_since_turn else StartSource.MODEL_INITIATED
         source, start_ns = self._heard.start(now, fallback)
-        turn = _Turn(self._totals.turns + 1, source, start_ns, self._heard)
-        self._heard = _Heard()
+        turn = Turn(self._totals.turns + 1, source, start_ns, self._heard)
+        self._heard = Heard()
         self._audio_since_turn = False
         self._turn = turn
         self._totals.turns += 1
@@ -393,13 +255,13 @@ class Lifecycle:
         for turn in [t for t in self._closing if t.deadline_ns is not None and t.deadline_ns <= now]:
             self._close_books(turn, now)
 
-    def _close_books(self, turn: _Turn, now: int) -> None:
+    def _close_books(self, turn: Turn, now: int) -> None:
         turn.deadline_ns = None
         if turn.open_tools:
             return  # Children lie inside their parents: the last tool to end closes the turn.
         self._closing.remove(turn)
         turn.book_report()
-        record = self._record(turn, now)
+        record = turn.record(now)
         if record.time_to_first_audio_s is not None:
             self._totals.times_to_first_audio_s.append(record.time_to_first_audio_s)
         self._totals.generations += turn.generations
@@ -410,30 +272,6 @@ class Lifecycle:
             self._totals.usage += turn.usage
         self._ops.append(op.EndTurn(record))
 
-    def _record(self, turn: _Turn, now: int) -> op.TurnRecord:
-        return op.TurnRecord(
-            index=turn.index,
-            start_ns=turn.start_ns,
-            end_ns=turn.end_ns(now),
-            source=turn.source,
-            end_reason=turn.reason or _end_reason(turn),
-            first_output_ns=turn.first_output_ns,
-            first_audio_ns=turn.first_audio_ns,
-            interruption_cause=turn.cause,
-            stall_kind=turn.stall_kind,
-            error_type=turn.error_type,
-            generations=turn.generations,
-            usage=turn.usage,
-            endpointing_s=turn.heard.endpointing_s(),
-            user_text=str(turn.heard.text),
-            model_text=str(turn.model_text),
-            output_audio_s=turn.audio_s,
-            spoken_input=turn.heard.spoken,
-            finish_reason=turn.finish_reason,
-            generation_times_ns=tuple(turn.generation_times_ns),
-            tools=tuple(tool.record() for tool in turn.tools),
-        )
-
     # --- tools ----------------------------------------------------------------------------------------------------
 
     def _on_tool_call(self, call: ev.ToolCall, now: int) -> None:
@@ -441,7 +279,7 @@ class Lifecycle:
             self._note("duplicate_tool_call", now, {"call_id": call.call_id})
             return
         turn = self._answering(now)
-        tool = _Tool(call, turn)
+        tool = Tool(call, turn)
         self._tools[call.call_id] = tool
         turn.open_tools += 1
         if len(turn.tools) < MAX_TOOLS_IN_RECORD:
@@ -564,13 +402,3 @@ class Lifecycle:
 
     def _note(self, name: str, now: int, attributes: dict[str, str | bool | int | float] | None = None) -> None:
         self._ops.append(op.Note(name, now, attributes or {}))
-
-
-def _end_reason(turn: _Turn) -> EndReason:
-    if turn.cause is InterruptionCause.RETRACTED:
-        return EndReason.CANCELLED
-    if turn.cause is not None:
-        return EndReason.INTERRUPTED
-    if turn.stall_kind is not None:
-        return EndReason.STALLED
-    return EndReason.COMPLETED
