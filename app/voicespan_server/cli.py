@@ -46,8 +46,8 @@ def main() -> None:
 
 
 def _usage_errors() -> tuple[type[Exception], ...]:
+    from voicespan.sdk.database import StoreError
     from voicespan.sdk.endpoint import EndpointError
-    from voicespan.sdk.store import StoreError
     from voicespan_server.client import CallError
     from voicespan_server.settings import SettingsError
     from voicespan_simulator.process import SimulatorStartError

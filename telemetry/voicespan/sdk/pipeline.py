@@ -69,13 +69,13 @@ class Pipeline:
 
         True where everything was accepted; what was not stays in the store for the next start.
         """
-        self.store.flush(timeout_s / 2)
+        written = self.store.flush(timeout_s / 2)
         metrics_done = _start(lambda: self.meter_provider.shutdown(timeout_millis=timeout_s * 1000))
         sent = self.sender.stop(timeout_s) if self.sender else True
         metrics_done.wait(timeout_s)
         self.tracer_provider.shutdown()
         self.store.close(1.0)
-        return sent
+        return written and sent
 
 
 def configure(
@@ -100,18 +100,24 @@ def configure(
     tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     tracer_provider.add_span_processor(IdentityProcessor())
     tracer_provider.add_span_processor(StoreProcessor(store))
-    meter_provider = MeterProvider(_metric_readers(endpoint, environ), resource=resource, shutdown_on_exit=False)
+    meter_provider = MeterProvider(_metric_readers(environ), resource=resource, shutdown_on_exit=False)
     if set_global:
         trace.set_tracer_provider(tracer_provider)
         metrics.set_meter_provider(meter_provider)
     return Pipeline(tracer_provider, meter_provider, store, sender, endpoint)
 
 
-def _metric_readers(endpoint: Endpoint | None, environ: Mapping[str, str]) -> list[MetricReader]:
-    """Metrics go where the spans go, by the SDK's own exporter, which reads the same variables."""
-    if endpoint is None or environ.get("OTEL_METRICS_EXPORTER", "otlp") == "none":
+def _metric_readers(environ: Mapping[str, str]) -> list[MetricReader]:
+    """Metrics go by the SDK's own exporter, where the variables that it reads name a receiver."""
+
+    def setting(name: str) -> str:
+        return environ.get(f"OTEL_EXPORTER_OTLP_METRICS_{name}") or environ.get(f"OTEL_EXPORTER_OTLP_{name}") or ""
+
+    exporter = environ.get("OTEL_METRICS_EXPORTER") or "otlp"
+    disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    if exporter == "none" or disabled or not setting("ENDPOINT"):
         return []
-    if endpoint.protocol == "grpc":
+    if setting("PROTOCOL") == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (  # noqa: PLC0415 - 130 ms, rarely used
             OTLPMetricExporter as GrpcMetricExporter,
         )

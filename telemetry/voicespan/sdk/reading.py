@@ -12,7 +12,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from voicespan import conventions as c
-from voicespan.sdk.store import open_database
+from voicespan.sdk.database import open_for_reading
 
 Scalar = str | bool | int | float | None
 Value = Scalar | list[Scalar]
@@ -70,11 +70,9 @@ def reader(path: Path) -> Iterator[TraceReader]:
 
     Raises:
         FileNotFoundError: there is none.
-        StoreError: it is no store.
+        StoreError: it is no store, or cannot be read.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"no traces yet: {path} does not exist (VOICESPAN_STORE_PATH names another file)")
-    with closing(open_database(path)) as database:
+    with closing(open_for_reading(path)) as database:
         yield TraceReader(database)
 
 

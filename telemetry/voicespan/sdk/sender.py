@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
 import random
 import threading
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Protocol, cast
 import grpc
 import requests
 from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from voicespan.guard import report_in_thread
@@ -28,6 +30,7 @@ MAX_RECORDS = 512
 MAX_BYTES = 2 << 20
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
+MAX_RETRY_AFTER_S = 300.0
 _RETRYABLE_STATUS = {429, 502, 503, 504}
 _RETRYABLE_CODES = {
     grpc.StatusCode.CANCELLED,
@@ -36,7 +39,6 @@ _RETRYABLE_CODES = {
     grpc.StatusCode.OUT_OF_RANGE,
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DATA_LOSS,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 _GRPC_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -66,7 +68,14 @@ class Refused:
     reason: str
 
 
-Answer = Accepted | Again | Refused
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """The receiver takes no request of this size."""
+
+    reason: str
+
+
+Answer = Accepted | Again | Refused | TooLarge
 
 
 class Transport(Protocol):
@@ -111,7 +120,7 @@ class HttpTransport:
         reason = f"HTTP {answer.status_code} {answer.text[:200]}".strip()
         if answer.status_code in _RETRYABLE_STATUS:
             return Again(reason, _retry_after(answer.headers.get("Retry-After")))
-        return Refused(reason)
+        return TooLarge(reason) if answer.status_code == 413 else Refused(reason)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -140,7 +149,13 @@ class GrpcTransport:
         except grpc.RpcError as error:
             failed = cast("grpc.Call", error)  # what a unary call raises is both
             reason = f"gRPC {failed.code().name} {failed.details()}".strip()
-            return Again(reason) if failed.code() in _RETRYABLE_CODES else Refused(reason)
+            if failed.code() in _RETRYABLE_CODES:
+                return Again(reason, _retry_info(failed))
+            if failed.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return Refused(reason)
+            # Only with a delay is it a quota that comes back; without, it is the limit on a message's size.
+            after_s = _retry_info(failed)
+            return TooLarge(reason) if after_s is None else Again(reason, after_s)
 
     def close(self) -> None:
         """Let go of the channel."""
@@ -158,7 +173,7 @@ class SenderStats:
 
 
 class Sender:
-    """Empties a store's outbox. `stop` makes one last bounded effort."""
+    """Empties a store's outbox. `stop` makes one last effort, bounded in time."""
 
     def __init__(self, store: Store, transport: Transport) -> None:
         self._store = store
@@ -176,29 +191,30 @@ class Sender:
         self._stopping.set()
         self._wake.set()
         self._thread.join(timeout_s)
-        done = not self._thread.is_alive()
-        if done:
-            self._transport.close()
-        return done
+        if self._thread.is_alive():
+            return False
+        self._transport.close()
+        return self._store.stats().queued == 0
 
     def _send_forever(self) -> None:
         delay_s = FIRST_DELAY_S
         while True:
             self._wake.wait()
             self._wake.clear()
-            self._stopping.wait(GATHER_S)
+            last = self._stopping.wait(GATHER_S)
             try:
                 delay_s = self._drain(delay_s)
             except Exception as error:  # noqa: BLE001 - a broken store must not end the thread in silence
                 if not self._stopping.wait(1.0):
                     self._wake.set()
                     report_in_thread(error)
-            if self._stopping.is_set():
+            if last:
                 return
 
     def _drain(self, delay_s: float) -> float:
         """Send until the outbox is empty; returns the delay to begin with next time."""
-        while batch := self._store.next_batch(MAX_RECORDS, MAX_BYTES):
+        limit = MAX_RECORDS
+        while batch := self._store.next_batch(limit, MAX_BYTES):
             answer = self._transport.post(batch.request)
             match answer:
                 case Accepted(rejected_spans, message):
@@ -208,14 +224,18 @@ class Sender:
                     if message:
                         self._say(f"the receiver took a batch but for {rejected_spans} spans: {message}")
                     delay_s = FIRST_DELAY_S
-                case Refused(reason):
+                    limit = MAX_RECORDS
+                case TooLarge() if len(batch.ids) > 1:
+                    limit = len(batch.ids) // 2
+                case Refused(reason) | TooLarge(reason):
                     self._store.rejected(batch, reason)
                     self.stats.rejected += len(batch.ids)
                     self._say(f"the receiver refused {len(batch.ids)} spans, which are set aside: {reason}")
                 case Again(reason, after_s):
                     self.stats.failed_posts += 1
                     self._say(f"spans wait, the receiver cannot be reached: {reason}")
-                    if self._stopping.wait(after_s if after_s is not None else delay_s * random.uniform(0.8, 1.2)):
+                    wait_s = min(max(after_s or 0.0, delay_s * random.uniform(0.8, 1.2)), MAX_RETRY_AFTER_S)
+                    if self._stopping.wait(wait_s):
                         return delay_s  # what is left stays in the store
                     delay_s = min(delay_s * 2, MAX_DELAY_S)
         return delay_s
@@ -240,7 +260,25 @@ def _accepted(body: bytes) -> Accepted:
 
 
 def _retry_after(header: str | None) -> float | None:
+    """Seconds; a date, or what is no number, leaves it to our own delay."""
     try:
-        return max(0.0, float(header)) if header else None
+        seconds = float(header or "")
     except ValueError:
         return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _retry_info(failed: grpc.Call) -> float | None:
+    """The delay that a receiver's google.rpc.RetryInfo asks for, in seconds."""
+    for key, value in failed.trailing_metadata() or ():
+        if key != "grpc-status-details-bin":
+            continue
+        try:
+            details = status_pb2.Status.FromString(value if isinstance(value, bytes) else value.encode()).details
+        except DecodeError:
+            return None
+        for detail in details:
+            info = error_details_pb2.RetryInfo()
+            if detail.Unpack(info):
+                return float(info.retry_delay.seconds) + info.retry_delay.nanos / 1e9
+    return None

@@ -1,5 +1,6 @@
 """The sender: what OTLP says to retry is retried, what it does not is set aside, order is kept, stopping is bounded."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def test_stopping_with_nobody_there_leaves_spans_to_the_next_start(store: Store,
     receiver.stop()
     sender = start(store, receiver)
     end_spans(store, "later")
-    assert sender.stop(5)
+    assert not sender.stop(5), "something is left"
     assert store.stats().queued == 1
     receiver.start()
     again = start(store, receiver)
@@ -120,6 +121,47 @@ def test_stopping_sends_what_waits(store: Store, receiver: OtlpHttpSink, monkeyp
     end_spans(store, "last words")
     assert sender.stop(5)
     assert [span.name for span in receiver.spans.all()] == ["last words"]
+
+
+def test_stopping_tries_once_more_also_in_the_middle_of_a_delay(
+    store: Store, receiver: OtlpHttpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "FIRST_DELAY_S", 60.0)
+    receiver.fail_next(503)
+    sender = start(store, receiver)
+    end_spans(store, "last words")
+    receiver.requests.wait_count(1)
+    assert sender.stop(5)
+    assert [span.name for span in receiver.spans.all()] == ["last words"]
+
+
+def test_a_batch_that_is_too_large_is_halved_and_one_span_that_is_is_set_aside(
+    store: Store, receiver: OtlpHttpSink
+) -> None:
+    end_spans(store, *(f"span {n}" for n in range(4)))
+    receiver.fail_next(413, times=3)  # four, two, one
+    sender = start(store, receiver)
+    assert [span.name for span in receiver.spans.wait_count(3)] == ["span 1", "span 2", "span 3"]
+    assert sender.stop(5)
+    assert store.stats().rejected == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("3", 3.0), ("0", 0.0), (None, None), ("soon", None), ("nan", None), ("inf", None), ("-1", None)],
+)
+def test_retry_after_is_a_finite_number_of_seconds(header: str | None, seconds: float | None) -> None:
+    assert sender_module._retry_after(header) == seconds
+
+
+def test_a_receiver_that_says_retry_at_once_is_not_flooded(store: Store, receiver: OtlpHttpSink) -> None:
+    receiver.fail_next(503, times=3, retry_after_s=0)
+    sender = start(store, receiver)
+    end_spans(store, "patient")
+    receiver.spans.wait_count(1)
+    sent = [request.received_ns for request in receiver.requests.all()]
+    assert all(later - earlier > 10_000_000 for earlier, later in itertools.pairwise(sent))
+    assert sender.stop(5)
 
 
 def test_a_partial_success_is_read() -> None:

@@ -13,10 +13,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
-from voicespan.sdk import store as store_module
+from voicespan.sdk import database as database_module
+from voicespan.sdk.database import StoreError, open_for_reading, open_for_writing
 from voicespan.sdk.pipeline import StoreProcessor
 from voicespan.sdk.reading import reader
-from voicespan.sdk.store import Store, StoreError, open_database
+from voicespan.sdk.store import Store
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_what_is_refused_is_set_aside_with_its_reason(store: Store, path: Path) 
     store.rejected(batch, "HTTP 400 bad")
     assert store.next_batch(10, 1 << 20) is None
     assert (store.stats().queued, store.stats().rejected) == (0, 1)
-    assert open_database(path).execute("SELECT rejected FROM outbox").fetchall() == [("HTTP 400 bad",)]
+    assert open_for_reading(path).execute("SELECT rejected FROM outbox").fetchall() == [("HTTP 400 bad",)]
 
 
 def test_batches_are_bounded_in_bytes_but_never_empty(store: Store) -> None:
@@ -182,6 +183,100 @@ def test_a_full_store_drops_its_oldest_and_counts(store: Store, path: Path) -> N
     assert "span 0" not in kept
 
 
+def test_only_the_oldest_are_dropped(store: Store, path: Path) -> None:
+    end_spans(store, *(f"span {n}" for n in range(1_000)))
+    store.prune(store._used_bytes() - 1)
+    with reader(path) as traces:
+        kept = {summary.name for summary in traces.latest(5_000)}
+    assert kept == {f"span {n}" for n in range(200, 1_000)}
+
+
+def test_processes_that_start_at_once_share_the_file(path: Path) -> None:
+    program = f"""
+    import sys
+    from pathlib import Path
+    from voicespan.sdk.store import Store
+    sys.stdin.readline()
+    store = Store(Path({str(path)!r}), queue_for_sending=True)
+    print(store.stats().in_memory)
+    store.close()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.communicate(timeout=30)[0].strip() for process in started] == ["False"] * 4
+
+
+def test_a_lock_of_a_strangers_delays_spans_and_loses_none(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("voicespan.sdk.store.RETRY_AFTER_S", 0.05)
+    store._database.execute("PRAGMA busy_timeout=20")
+    stranger = sqlite3.connect(path)
+    stranger.execute("BEGIN IMMEDIATE")
+    provider_of(store).get_tracer("t").start_span("patient").end()
+    assert not store.flush(0.3)
+    stranger.rollback()
+    stranger.close()
+    assert store.flush(5)
+    assert (store.stats().written, store.stats().dropped) == (1, 0)
+
+
+def test_a_full_disk_delays_spans_and_what_follows_is_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voicespan.sdk.store.RETRY_AFTER_S", 0.05)
+    with store._lock:
+        pages = store._database.execute("PRAGMA page_count").fetchone()[0]
+        store._database.execute(f"PRAGMA max_page_count={pages}")
+    provider = provider_of(store, "filled")
+    for _ in range(50):
+        provider.get_tracer("t").start_span("waits", attributes={"text": "x" * 2_000}).end()
+    assert not store.flush(0.3)
+    with store._lock:
+        store._database.execute("PRAGMA max_page_count=1000000")
+    assert store.flush(5)
+    batch = store.next_batch(100, 1 << 20)
+    assert batch is not None
+    assert names_in(batch.request) == ["waits"] * 50
+
+
+def test_a_span_that_cannot_be_encoded_is_dropped_alone(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    tracer = provider_of(store).get_tracer("t")
+    for name in ("before", "bad \ud800", "after"):
+        tracer.start_span(name).end()
+    assert store.flush(5)
+    batch = store.next_batch(10, 1 << 20)
+    assert batch is not None
+    assert names_in(batch.request) == ["before", "after"]
+    assert store.stats().dropped == 1
+
+
+def test_reading_changes_nothing_in_a_file(path: Path) -> None:
+    stranger = sqlite3.connect(path)
+    stranger.execute("CREATE TABLE theirs (x)")
+    stranger.commit()
+    stranger.close()
+    with pytest.raises(StoreError, match="not a Voicespan store"), reader(path):
+        pass
+    with pytest.raises(StoreError, match="another program's database"):
+        open_for_writing(path)
+    tables = sqlite3.connect(path).execute("SELECT name FROM sqlite_master").fetchall()
+    assert tables == [("theirs",)]
+
+
+def test_who_does_not_send_leaves_unsent_spans_to_those_who_do(path: Path) -> None:
+    first = Store(path, queue_for_sending=True)
+    end_spans(first, "left behind")
+    first.close()
+    Store(path, queue_for_sending=False).close()
+    sender = Store(path, queue_for_sending=True)
+    assert sender.stats().queued == 1
+    sender.close()
+    assert not list(path.parent.glob("*.lock"))
+
+
 def test_a_place_that_cannot_be_written_keeps_traces_in_memory(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -199,7 +294,7 @@ def test_a_place_that_cannot_be_written_keeps_traces_in_memory(
 def test_a_damaged_file_is_named_and_left_alone(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(StoreError, match="is not a Voicespan store"):
-        open_database(path)
+        open_for_writing(path)
     store = Store(path, queue_for_sending=False)
     assert store.stats().in_memory
     assert path.read_bytes().startswith(b"not a database")
@@ -209,10 +304,10 @@ def test_a_damaged_file_is_named_and_left_alone(path: Path, caplog: pytest.LogCa
 
 def test_a_newer_schema_is_refused(path: Path) -> None:
     database = sqlite3.connect(path)
-    database.execute(f"PRAGMA user_version={store_module.SCHEMA_VERSION + 1}")
+    database.execute(f"PRAGMA user_version={database_module.SCHEMA_VERSION + 1}")
     database.close()
     with pytest.raises(StoreError, match="newer Voicespan"):
-        open_database(path)
+        open_for_writing(path)
 
 
 def test_no_store_no_traces(tmp_path: Path) -> None:
