@@ -10,14 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import httpx2
 from fastapi import FastAPI, HTTPException, Query, WebSocket
 from fastapi import Path as PathParameter
+from google.auth.exceptions import GoogleAuthError
 from google.genai import errors
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from pydantic import BaseModel, Field
 
 from voicespan import Capture, Metrics, capture_from_environment, conventions
-from voicespan.langfuse import LangfuseClient
+from voicespan.langfuse import LangfuseClient, LangfuseError
 from voicespan.sdk import pipeline as sdk
 from voicespan.sdk.reading import StoredSpan, TraceSummary, reader
 from voicespan_server import __version__, voice
@@ -35,7 +37,7 @@ class Score(BaseModel):
     """Feedback on a session."""
 
     name: str = Field(default="user_feedback", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    value: float
+    value: float = Field(allow_inf_nan=False)
     comment: str | None = Field(default=None, max_length=2_000)
 
 
@@ -113,6 +115,10 @@ def _add_routes(app: FastAPI, server: Server) -> None:
         except errors.APIError as error:
             status = 429 if error.code == 429 else 502
             raise HTTPException(status, f"the model refused: {error.code} {error.message}") from error
+        except (TimeoutError, httpx2.TimeoutException) as error:
+            raise HTTPException(504, "the model did not answer in time") from error
+        except (OSError, httpx2.HTTPError, GoogleAuthError) as error:
+            raise HTTPException(502, f"the model cannot be reached: {type(error).__name__}") from error
 
     @app.get("/v1/traces")
     async def get_traces(limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[TraceSummary]:
@@ -139,7 +145,10 @@ def _add_routes(app: FastAPI, server: Server) -> None:
         """Give a session a score in Langfuse."""
         if server.langfuse is None:
             raise HTTPException(503, "scores go to Langfuse: set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY")
-        await asyncio.to_thread(server.langfuse.score_session, session_id, score.name, score.value, score.comment)
+        try:
+            await asyncio.to_thread(server.langfuse.score_session, session_id, score.name, score.value, score.comment)
+        except LangfuseError as error:
+            raise HTTPException(502, str(error)) from error
         return {"status": "accepted"}
 
     @app.get(HEALTH)

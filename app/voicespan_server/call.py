@@ -29,10 +29,10 @@ from voicespan_server.tools import run_tool
 
 logger = logging.getLogger(__name__)
 
-# Audio that waits for the model: what is older than a second would only delay the answer.
+# Audio that waits for the model: what is older than a second or so would only delay the answer.
 MAX_UPLINK_BYTES = p.INPUT_RATE_HZ * 2
 MAX_UPLINK_ITEMS = 512
-# Audio that waits for the client: the model sends several times faster than real time.
+# What waits for the client: a minute of audio, for the model sends several times faster than real time.
 MAX_DOWNLINK_BYTES = p.OUTPUT_RATE_HZ * 2 * 60
 MIME_TYPE = f"audio/pcm;rate={p.INPUT_RATE_HZ}"
 
@@ -72,14 +72,14 @@ class Call:
         self._downlink: deque[bytes | str] = deque()
         self._downlink_bytes = 0
         self._downlink_ready = asyncio.Event()
+        self._overflowed = asyncio.Event()
         self._live: live.AsyncSession | None = None
         self._handle: tuple[str, float] | None = None
         self._going_away = False
         self._tools: dict[str, asyncio.Task[None]] = {}
         self._tasks = asyncio.TaskGroup()
         self._ended: HungUp | None = None
-        self.dropped_input_bytes = 0
-        self.ignored_messages = 0
+        self._dropped_bytes = self._failures = 0
         session.listener = self._on_operation
 
     async def run(self, ready: Message) -> HungUp:
@@ -90,7 +90,7 @@ class Call:
                     self._read_client(),
                     self._write_client(),
                     self._talk_to_model(ready),
-                    self._watch_length(),
+                    self._watch_bounds(),
                 ):
                     self._tasks.create_task(loop)
         except* HungUp:
@@ -101,6 +101,8 @@ class Call:
         finally:
             # Also when cancelled: whatever ends the call, its spans end with it.
             ended = self._end(HungUp(Close(CloseCode.INTERNAL, "cancelled", "process")))
+        if self._dropped_bytes:
+            logger.warning("%d bytes of a caller's audio came while the model took none", self._dropped_bytes)
         await self._say_goodbye(ended)
         return ended
 
@@ -114,8 +116,11 @@ class Call:
     def _hang_up(self, close: Close, error_type: str | None = None, message: Message | None = None) -> NoReturn:
         raise self._end(HungUp(close, error_type, message))
 
-    async def _watch_length(self) -> None:
-        await asyncio.sleep(self._settings.max_session_s)
+    async def _watch_bounds(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.max_session_s):
+                await self._overflowed.wait()
+            self._hang_up(Close(CloseCode.OVERLOADED, "the client does not read", "server"), "slow_client")
         self._hang_up(Close(CloseCode.TOO_LONG, "the longest time for a call is over", "server"))
 
     # --- the client -------------------------------------------------------------------------------------------------
@@ -127,7 +132,7 @@ class Call:
                     received = await self._socket.receive()
                 if isinstance(received, bytes):
                     p.check_audio(received, self._settings.max_frame_bytes)
-                    self._queue(received)
+                    self._queue_for_model(received)
                 else:
                     self._on_client_message(p.parse(received))
             except TimeoutError:
@@ -141,7 +146,7 @@ class Call:
     def _on_client_message(self, message: p.ClientMessage) -> None:
         match message:
             case p.Text() | p.AudioEnd():
-                self._queue(message)
+                self._queue_for_model(message)
             case p.Ping(t=t):
                 self._tell({"type": "pong", "t": t})
             case p.Bye():
@@ -149,33 +154,37 @@ class Call:
             case p.Hello():
                 raise p.ProtocolError("hello: it was sent already")
             case p.Unknown():
-                self.ignored_messages += 1
+                logger.debug("ignored a message of type %r", message.type)
 
-    def _queue(self, item: Uplink) -> None:
+    def _queue_for_model(self, item: Uplink) -> None:
         """Put something in the line to the model; where the line is too long its oldest part is dropped."""
         self._uplink.append(item)
         self._uplink_bytes += _size(item)
-        while self._uplink_bytes > MAX_UPLINK_BYTES or len(self._uplink) > MAX_UPLINK_ITEMS:
-            oldest = _size(self._uplink.popleft())
-            self._uplink_bytes -= oldest
-            self.dropped_input_bytes += oldest
+        while len(self._uplink) > 1 and (self._uplink_bytes > MAX_UPLINK_BYTES or len(self._uplink) > MAX_UPLINK_ITEMS):
+            # Audio goes before words that were typed: old audio only delays the answer.
+            index = next((i for i, waiting in enumerate(self._uplink) if isinstance(waiting, bytes)), 0)
+            dropped = _size(self._uplink[index])
+            del self._uplink[index]
+            self._uplink_bytes -= dropped
+            self._dropped_bytes += dropped
         self._uplink_ready.set()
 
     def _tell(self, message: Message) -> None:
-        self._downlink.append(p.encode(message))
-        self._downlink_ready.set()
+        self._queue_for_client(p.encode(message))
 
-    def _play(self, audio: bytes) -> None:
-        if self._downlink_bytes + len(audio) > MAX_DOWNLINK_BYTES:
-            self._hang_up(Close(CloseCode.OVERLOADED, "the client does not read", "server"), "slow_client")
-        self._downlink.append(audio)
-        self._downlink_bytes += len(audio)
+    def _queue_for_client(self, item: bytes | str) -> None:
+        """Put something in the line to the client, which is bounded: a client that does not read is hung up on."""
+        if self._downlink_bytes + len(item) > MAX_DOWNLINK_BYTES:
+            self._overflowed.set()
+            return
+        self._downlink.append(item)
+        self._downlink_bytes += len(item)
         self._downlink_ready.set()
 
     def _drop_audio(self) -> None:
         """Unsent audio of an interrupted answer: the client is not to hear it."""
         self._downlink = deque(item for item in self._downlink if isinstance(item, str))
-        self._downlink_bytes = 0
+        self._downlink_bytes = sum(map(len, self._downlink))
 
     async def _write_client(self) -> None:
         while True:
@@ -183,8 +192,8 @@ class Call:
             self._downlink_ready.clear()
             while self._downlink:
                 item = self._downlink.popleft()
+                self._downlink_bytes -= len(item)
                 if isinstance(item, bytes):
-                    self._downlink_bytes -= len(item)
                     await self._socket.send_bytes(item)
                 else:
                     await self._socket.send_text(item)
@@ -207,21 +216,20 @@ class Call:
     async def _talk_to_model(self, ready: Message) -> None:
         """Keep a connection to the model while the call lasts: dial, serve, and dial again by handle."""
         up = False
-        failures = 0
         while True:
             try:
                 async with AsyncExitStack() as stack:
                     self._live = await self._dial(stack)
                     self._tell({"type": "session.resumed"} if up else ready)
-                    up, failures = True, 0
+                    up = True
                     await self._serve(self._live)
             except ConnectionFailed as error:
-                failures += 1
-                self._on_connection_failed(error, failures, up=up)
+                self._failures += 1
+                self._on_connection_failed(error, up=up)
             self._live = None
             self._tell({"type": "session.reconnecting"})
-            if failures:
-                await asyncio.sleep(min(0.25 * 2**failures, 4.0))
+            if self._failures:
+                await asyncio.sleep(min(0.25 * 2**self._failures, 4.0))
 
     async def _dial(self, stack: AsyncExitStack) -> live.AsyncSession:
         handle, given_at = self._handle or (None, 0.0)
@@ -241,7 +249,9 @@ class Call:
 
     async def _serve(self, session: live.AsyncSession) -> None:
         """Pass messages both ways until the connection ends, or is best left before the provider cuts it."""
-        sending = asyncio.create_task(self._send(session))
+        # In the call's group, so that a fault in it ends the call instead of leaving the model deaf.
+        sending = self._tasks.create_task(self._send_to_model(session))
+        self._uplink_ready.set()  # what was left when the former connection ended
         try:
             while not self._may_leave():
                 try:
@@ -258,9 +268,9 @@ class Call:
             sending.cancel()
 
     def _may_leave(self) -> bool:
-        return self._going_away and not self._tools and self._session.turn is None
+        return self._going_away and self._handle is not None and not self._tools and self._session.idle
 
-    async def _send(self, session: live.AsyncSession) -> None:
+    async def _send_to_model(self, session: live.AsyncSession) -> None:
         with suppress(*ConnectionFailed):  # the receiving side tells of it
             while True:
                 await self._uplink_ready.wait()
@@ -279,14 +289,14 @@ class Call:
                             self._session.feed(ev.AudioStreamEnd())
                             await session.send_realtime_input(audio_stream_end=True)
 
-    def _on_connection_failed(self, error: BaseException, failures: int, *, up: bool) -> None:
+    def _on_connection_failed(self, error: BaseException, *, up: bool) -> None:
         """Go on by handle, or end the call where there is no way back."""
         close = close_of(error)
         timed_out = isinstance(error, TimeoutError)
         self._session.feed(ev.Disconnected(close, "live_timeout" if timed_out else None))
         # 1007 and 1008 are the service's words for a setup, or a handle, that it will never take.
         resumable = up and self._handle is not None and (self._going_away or close.code not in {1007, 1008})
-        if resumable and failures <= self._settings.reconnect_attempts:
+        if resumable and self._failures <= self._settings.reconnect_attempts:
             return
         what = "did not answer in time" if timed_out else f"ended the session: {close.reason or close.code}"
         self._hang_up(
@@ -300,6 +310,7 @@ class Call:
         )
 
     def _on_model_message(self, message: types.LiveServerMessage) -> None:
+        self._failures = 0
         update = message.session_resumption_update
         if update and update.new_handle and update.resumable:
             self._handle = (update.new_handle, time.monotonic())
@@ -326,7 +337,7 @@ class Call:
                     self._tell({"type": "going_away", "in_ms": round((time_left_s or 0) * 1000)})
         if not interrupted:
             for audio in _audio_of(message):
-                self._play(audio)
+                self._queue_for_client(audio)
 
     async def _run_tool(self, call: ev.ToolCall, session: live.AsyncSession | None) -> None:
         """Run, answer, and tell: exactly one response for a call, and none after it was taken back."""
@@ -344,7 +355,8 @@ class Call:
         self._session.feed(ev.ToolResponse(call.call_id, end.outcome, end.response, end.error))
         for message in app_events(call.name, end.response):
             self._tell(message)
-        response = types.FunctionResponse(id=call.call_id, name=call.name, response=end.response)
+        call_id = None if call.unnamed else call.call_id  # an id the service never gave would end the session
+        response = types.FunctionResponse(id=call_id, name=call.name, response=end.response)
         with suppress(*ConnectionFailed):  # the receiving side tells of it
             await session.send_tool_response(function_responses=response)
         self._tools.pop(call.call_id, None)

@@ -17,6 +17,7 @@ from voicespan import Capture, Usage
 from voicespan import attributes as attr
 from voicespan import conventions as c
 from voicespan import identity as ident
+from voicespan import messages as msg
 from voicespan.gemini import content_usage
 from voicespan.messages import Conversation
 from voicespan.operations import EndReason, EndTool, StartSource, StartTool, ToolRecord, TurnRecord
@@ -148,7 +149,8 @@ async def chat(request: ChatRequest, settings: Settings, upstream: Upstream, cap
         record = exchange.record(start_ns, failure)
         span.set_attributes(attr.generation(record, upstream.chat_model, "text"))
         if capture.on_spans:
-            span.set_attributes(attr.exchange_text(record, Conversation(settings.instructions), capture))
+            asked = Conversation(settings.instructions, capture).recent() + msg.question(record, capture)
+            span.set_attributes(attr.exchange_text(asked, msg.answer(record, capture), attr.finish_reason(record)))
         span.end(record.end_ns)
     cost = attr.cost_of(exchange.usage, upstream.chat_model)
     usage = exchange.usage or Usage()
@@ -173,6 +175,7 @@ async def _converse(exchange: Exchange, settings: Settings, upstream: Upstream) 
                 system_instruction=settings.instructions,
                 tools=[declarations()] if round_ < MAX_ROUNDS else None,
                 automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+                http_options=types.HttpOptions(timeout=int(settings.chat_timeout_s * 1000)),
             ),
         )
         exchange.book(response)

@@ -29,7 +29,6 @@ WIDTH = None if sys.stdout.isatty() else 140
 out = Console(width=WIDTH)
 err = Console(stderr=True, width=WIDTH)
 
-CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 Host = Annotated[str | None, typer.Option(help="Address to listen on (VOICESPAN_HOST; 127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (VOICESPAN_PORT; 8000). 0 picks a free one.")]
 
@@ -64,6 +63,9 @@ def serve(
     """Serve the voice socket and the REST API. Without GEMINI_API_KEY a simulator answers."""
     import uvicorn
 
+    from voicespan.sdk.endpoint import endpoint_from_environment
+
+    endpoint_from_environment()  # a fault is told once here, not by every worker
     with _settled(host, port) as settings:
         uvicorn.run("voicespan_server.app:create_app", factory=True, workers=workers, **_uvicorn_options(settings))
 
@@ -77,12 +79,13 @@ def demo(
     """Serve, place one spoken call, and print its trace."""
     import uvicorn
 
+    from voicespan.content import CAPTURE_VARIABLE
     from voicespan_server.app import create_app
     from voicespan_server.demo import run
 
-    if CAPTURE not in os.environ:
-        os.environ[CAPTURE] = "SPAN_AND_EVENT"
-        out.print(f"The demo records what is said: {CAPTURE}=SPAN_AND_EVENT. It is off by default.", style="dim")
+    if CAPTURE_VARIABLE not in os.environ:
+        os.environ[CAPTURE_VARIABLE] = "SPAN_AND_EVENT"
+        out.print(f"The demo records what is said: {CAPTURE_VARIABLE}=SPAN_AND_EVENT. Off by default.", style="dim")
     with _settled(host, port) as settings:
         application = create_app(settings)
         server = uvicorn.Server(uvicorn.Config(application, **_uvicorn_options(settings)))
@@ -172,6 +175,7 @@ def _settled(host: str | None, port: int | None) -> Iterator[Settings]:
 
     overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = load_settings(**overrides)
+    _check_free(settings.host, settings.port)
     if settings.chosen_backend != "simulator" or settings.simulator_url:
         yield settings
         return
@@ -180,6 +184,24 @@ def _settled(host: str | None, port: int | None) -> Iterator[Settings]:
         os.environ["VOICESPAN_SIMULATOR_URL"] = simulator.base_url
         os.environ["VOICESPAN_SIMULATOR_CA_FILE"] = str(simulator.ca_file)
         yield load_settings(**overrides)
+
+
+def _check_free(host: str, port: int) -> None:
+    """Say that a port is taken before anything is started on it."""
+    import socket
+
+    from voicespan_server.settings import SettingsError
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {host} port {port} ({error.strerror or error}): choose others by --host and --port, "
+            "or VOICESPAN_HOST and VOICESPAN_PORT; port 0 picks a free one"
+        ) from error
 
 
 def _uvicorn_options(settings: Settings) -> dict[str, Any]:

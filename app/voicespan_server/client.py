@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from voicespan_server.protocol import INPUT_RATE_HZ, OUTPUT_RATE_HZ, SUBPROTOCOL
 
@@ -77,10 +77,14 @@ class VoiceClient:
         return self.audio_bytes / 2 / OUTPUT_RATE_HZ
 
     async def say(self, pcm: bytes) -> None:
-        """Speak into the open microphone; returns when the last sample has been sent."""
+        """Speak into the open microphone; returns when the last sample has been sent.
+
+        Raises:
+            CallError: the call ended first.
+        """
         for start in range(0, len(pcm), FRAME_BYTES):
             await self._speech.put(pcm[start : start + FRAME_BYTES].ljust(FRAME_BYTES, b"\0"))
-        await self._speech.join()
+        await self.wait_for(lambda call: call._speech.empty(), timeout_s=len(pcm) / INPUT_RATE_HZ + 30)
 
     async def send(self, message: Message) -> None:
         """Send a control message."""
@@ -137,14 +141,11 @@ class VoiceClient:
         sent = 0
         try:
             while True:
-                try:
-                    frame = self._speech.get_nowait()
-                    spoken = True
-                except asyncio.QueueEmpty:
-                    frame, spoken = SILENCE, False
-                await self.socket.send(frame)
-                if spoken:
-                    self._speech.task_done()
+                speaking = not self._speech.empty()
+                await self.socket.send(self._speech.get_nowait() if speaking else SILENCE)
+                if speaking and self._speech.empty():
+                    async with self._news:
+                        self._news.notify_all()
                 sent += 1
                 await asyncio.sleep(max(0.0, began + sent * FRAME_S * pace - time.monotonic()))
         except ConnectionClosed:
@@ -159,7 +160,11 @@ async def call(url: str, *, user_id: str | None = None, pace: float = 1.0) -> As
         CallError: the server refused it.
         OSError: the server is not there.
     """
-    async with connect(url, subprotocols=[SUBPROTOCOL], compression=None, max_size=1 << 22) as socket:  # type: ignore[list-item]
+    try:
+        connection = await connect(url, subprotocols=[SUBPROTOCOL], compression=None, max_size=1 << 22)  # type: ignore[list-item]
+    except WebSocketException as error:
+        raise CallError(f"{url}: {error}") from error
+    async with connection as socket:
         hello: Message = {"type": "hello", "v": 1, "input": {"rate": INPUT_RATE_HZ}}
         if user_id:
             hello["user"] = {"id_hash": user_id}

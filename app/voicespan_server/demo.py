@@ -108,7 +108,8 @@ async def run(server: Server, uvicorn_server: uvicorn.Server, console: Console, 
         if serving.done():
             return False
         await asyncio.sleep(0.02)
-    address = "{}:{}".format(*uvicorn_server.servers[0].sockets[0].getsockname()[:2])
+    host, port = uvicorn_server.servers[0].sockets[0].getsockname()[:2]
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     banner(console, f"http://{address}", server)
     succeeded = await _demonstrate(f"ws://{address}/ws/voice", server, console)
     if once or not succeeded:

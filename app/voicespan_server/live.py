@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from google import genai
+from google.auth.exceptions import GoogleAuthError
 from google.genai import errors, types
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
@@ -31,7 +32,7 @@ SOCKET_OPTIONS: dict[str, Any] = {
 SIMULATOR_KEY = "simulator"
 
 # What the SDK raises from connect, send and receive when the connection is gone, or was never made.
-ConnectionFailed = (errors.APIError, WebSocketException, OSError, TimeoutError)
+ConnectionFailed = (errors.APIError, WebSocketException, OSError, TimeoutError, GoogleAuthError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def connect_to(settings: Settings) -> Upstream:
     client = genai.Client(**_client_arguments(settings))
     vertex = backend == "vertex" or (backend == "simulator" and settings.simulator_dialect == "vertex")
     options = client._api_client._http_options
-    address = urlsplit(settings.simulator_url or options.base_url or "")
+    address = urlsplit(options.base_url or "")
     today = datetime.now(UTC).date()
 
     def model(name: str) -> Model:
@@ -91,7 +92,8 @@ def _client_arguments(settings: Settings) -> dict[str, Any]:
     version = settings.api_version or _default_version(backend)
     options = types.HttpOptions(api_version=version, async_client_args=dict(SOCKET_OPTIONS))
     if backend == "gemini":
-        return {"api_key": key, "http_options": options}
+        # Said outright: GOOGLE_GENAI_USE_VERTEXAI in the environment would turn it into the other one.
+        return {"vertexai": False, "api_key": key, "http_options": options}
     if settings.google_cloud_project:
         return {
             "vertexai": True,

@@ -81,7 +81,7 @@ class Ping(_ClientMessage):
     """Answered with a pong that carries `t` back."""
 
     type: Literal["ping"]
-    t: float = 0
+    t: float = Field(default=0, allow_inf_nan=False)
 
 
 class Bye(_ClientMessage):
@@ -112,7 +112,7 @@ def parse(text: str) -> ClientMessage:
     """
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a text frame must be JSON: {error}") from None
     if not isinstance(found, dict) or not isinstance(found.get("type"), str):
         raise ProtocolError('a text frame must be a JSON object with a "type"')

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
 
     # the connection to the model
     setup_timeout_s: float = Field(default=15.0, gt=0)
+    chat_timeout_s: float = Field(default=60.0, gt=0)
     reconnect_attempts: int = Field(default=3, ge=0)
 
     # telemetry

@@ -7,6 +7,7 @@ are derived from it, and so is the check of what the model sends.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
@@ -126,6 +127,7 @@ async def run_tool(name: str, arguments: Mapping[str, object]) -> ToolEnd:
     try:
         async with asyncio.timeout(tool.timeout_s):
             result = await tool.call(arguments)
+        json.dumps(result)  # what cannot be sent must not reach the socket
     except TimeoutError:
         return _failed(ToolOutcome.TIMEOUT, f"{name} did not answer within {tool.timeout_s:g} s")
     except ValidationError as error:

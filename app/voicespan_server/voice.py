@@ -17,7 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from voicespan import Capture, Identity, Metrics, VoiceSession
 from voicespan import conventions as c
 from voicespan import identity as ident
-from voicespan.events import Close
+from voicespan.events import Close, Initiator
 from voicespan_server import protocol as p
 from voicespan_server.call import Call, HungUp
 from voicespan_server.live import Upstream
@@ -171,4 +171,6 @@ async def _hello(socket: Socket, timeout_s: float) -> Hello:
 def _close_of(code: int | None, reason: str | None) -> Close:
     """A disconnect as uvicorn tells it: 1012 is its own shutdown, 1005 also a lost connection."""
     code = code or 1005
-    return Close(code, reason or "", "process" if code == 1012 else "client")
+    # 1009 is what uvicorn closes with when a frame is too big for it.
+    initiator: Initiator = "process" if code == 1012 else "server" if code == 1009 else "client"
+    return Close(code, reason or "", initiator)

@@ -14,7 +14,7 @@ from voicespan import messages as msg
 from voicespan.content import Capture, to_json
 from voicespan.cost import Prices
 from voicespan.events import Close, ToolOutcome
-from voicespan.messages import Conversation
+from voicespan.messages import Conversation, Message
 from voicespan.operations import (
     EndConnection,
     EndReason,
@@ -109,24 +109,22 @@ def turn(record: TurnRecord, model: Model) -> Attributes:
     return generation(record, model, "speech") | _known(found)
 
 
-def exchange_text(record: TurnRecord, conversation: Conversation, capture: Capture) -> Attributes:
+def exchange_text(
+    asked: Sequence[Message], answered: Sequence[Message], finish_reason: str | None = None
+) -> Attributes:
     """The words of a turn: the end of the conversation before it and the user's words in, the model's answer out."""
-    asked = conversation.recent() + msg.question(record)
-    answered = msg.answer(record)
-    tool_results = [m for m in answered if m.role == "tool"]
-    said = [m for m in answered if m.role == "assistant"]
-    found: Attributes = {}
-    if asked:
-        found[c.LF_INPUT] = msg.openai(asked, capture)
-        spoken = [m for m in asked if m.role != "system"] + tool_results
-        found[c.INPUT_MESSAGES] = msg.parts(spoken, capture)
-        instructions = [{"type": "text", "content": capture.text(str(m.content))} for m in asked if m.role == "system"]
-        if instructions:
-            found[c.SYSTEM_INSTRUCTIONS] = to_json(instructions)
-    if answered:
-        found[c.LF_OUTPUT] = msg.openai(answered, capture)
-        found[c.OUTPUT_MESSAGES] = msg.parts(said, capture, finish_reason(record))
-    return found
+    said = [message for message in answered if message.role == "assistant"]
+    results = [message for message in answered if message.role == "tool"]
+    spoken = [message for message in asked if message.role != "system"]
+    instructions = [{"type": "text", "content": m.content} for m in asked if m.role == "system"]
+    found: dict[str, AttributeValue | None] = {
+        c.LF_INPUT: msg.openai(asked) if asked else None,
+        c.INPUT_MESSAGES: msg.parts([*spoken, *results]) if spoken or results else None,
+        c.SYSTEM_INSTRUCTIONS: to_json(instructions) if instructions else None,
+        c.LF_OUTPUT: msg.openai(answered) if answered else None,
+        c.OUTPUT_MESSAGES: msg.parts(said, finish_reason) if said else None,
+    }
+    return _known(found)
 
 
 def tool_start(call: StartTool, capture: Capture) -> Attributes:
@@ -210,15 +208,10 @@ def session_end(end: EndSession, cost_usd: float | None, input_audio_s: float) -
     return stated | for_filters
 
 
-def session_text(conversation: Conversation, capture: Capture) -> Attributes:
+def session_text(conversation: Conversation) -> Attributes:
     """The transcript: all but the last answer in, the last answer out."""
     before, last = conversation.without_last_answer()
-    found: Attributes = {}
-    if before:
-        found[c.LF_INPUT] = msg.openai(before, capture)
-    if last:
-        found[c.LF_OUTPUT] = msg.openai(last, capture)
-    return found
+    return _known({c.LF_INPUT: msg.openai(before) if before else None, c.LF_OUTPUT: msg.openai(last) if last else None})
 
 
 def finish_reason(record: TurnRecord) -> str:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from voicespan.guard import report
 from voicespan.redaction import redact, redact_values
 
 CAPTURE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
@@ -33,11 +34,19 @@ class Capture:
 
     def text(self, text: str) -> str:
         """A text as it may leave: redacted, then cut to `MAX_FIELD` characters."""
-        return _cut(self.redact(text))
+        return _cut(self._redacted(text))
 
     def json(self, value: object) -> str:
         """A JSON-like value as it may leave: the strings in it redacted, encoded, then cut."""
-        return _cut(to_json(redact_values(value, self.redact)))
+        return _cut(to_json(redact_values(value, self._redacted)))
+
+    def _redacted(self, text: str) -> str:
+        """What cannot be redacted does not leave; a program's own `redact` may fail in any way."""
+        try:
+            return self.redact(text)
+        except Exception as error:  # noqa: BLE001
+            report(error)
+            return "[redaction failed]"
 
     def error(self, text: str | None, kind: str) -> str:
         """What a span's status says: an error's text can hold content, so without capture it is only of a kind."""

@@ -179,7 +179,7 @@ TURN_START_CONFIDENCE = _attribute(_TURN + "start_confidence", "string", "measur
 TURN_END_REASON = _attribute(_TURN + "end_reason", "string", "why the turn ended", OWN)
 TURN_INTERRUPTED = _attribute(_TURN + "interrupted", "boolean", "the rest of the answer was dropped", OWN)
 TURN_INTERRUPTION_CAUSE = _attribute(
-    _TURN + "interruption_cause", "string", "speech (a barge-in), tool_response or retracted", OWN
+    _TURN + "interruption_cause", "string", "speech (a barge-in), text, tool_response or retracted", OWN
 )
 TURN_GENERATIONS = _attribute(_TURN + "generations", "int", "generations in this turn", OWN, "{generation}")
 TURN_STALL_KIND = _attribute(_TURN + "stall_kind", "string", "how an expected answer failed to come", OWN)

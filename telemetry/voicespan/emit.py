@@ -16,6 +16,7 @@ from voicespan.content import Capture
 from voicespan.identity import Identity
 from voicespan.messages import Conversation
 from voicespan.operations import EndReason
+from voicespan.usage import Usage
 
 
 class SessionSpans:
@@ -36,7 +37,7 @@ class SessionSpans:
         self._identity = identity.attributes()
         self._model = model
         self._capture = capture
-        self._conversation = Conversation(instructions)
+        self._conversation = Conversation(instructions if capture.on_spans else "", capture)
         self._cost_usd: float | None = None
         self._connection: Span | None = None
         self._turns: dict[int, tuple[Span, Context]] = {}
@@ -94,6 +95,9 @@ class SessionSpans:
                 )
             case op.EndTool():
                 self._end_tool(operation)
+            case op.LooseUsage(at_ns, usage):
+                self._add_cost(usage)
+                self._session.add_event("voicespan.usage_without_turn", {"total": usage.total}, at_ns)
             case op.Note(name, at_ns, attributes):
                 self._session.add_event(f"voicespan.{name}", dict(attributes), at_ns)
             case op.EndSession():
@@ -121,13 +125,18 @@ class SessionSpans:
         span, _ = self._turns.pop(record.index)
         span.set_attributes(attr.turn(record, self._model))
         if self._capture.on_spans:
-            span.set_attributes(attr.exchange_text(record, self._conversation, self._capture))
-            self._conversation.extend(msg.question(record) + msg.answer(record))
+            asked, answered = msg.question(record, self._capture), msg.answer(record, self._capture)
+            shown = [*self._conversation.recent(), *asked]
+            span.set_attributes(attr.exchange_text(shown, answered, attr.finish_reason(record)))
+            self._conversation.extend([*asked, *answered])
         if record.end_reason is EndReason.ERROR:
             span.set_status(Status(StatusCode.ERROR, record.error_type or "the connection to the model was lost"))
-        if cost := attr.cost_of(record.usage, self._model):
-            self._cost_usd = (self._cost_usd or 0.0) + cost.total
+        self._add_cost(record.usage)
         span.end(record.end_ns)
+
+    def _add_cost(self, usage: Usage | None) -> None:
+        if cost := attr.cost_of(usage, self._model):
+            self._cost_usd = (self._cost_usd or 0.0) + cost.total
 
     def _end_tool(self, end: op.EndTool) -> None:
         span, _ = self._tools.pop(end.call_id)
@@ -139,7 +148,7 @@ class SessionSpans:
     def _end_session(self, end: op.EndSession, input_audio_s: float) -> None:
         self._session.set_attributes(attr.session_end(end, self._cost_usd, input_audio_s))
         if self._capture.on_spans:
-            self._session.set_attributes(attr.session_text(self._conversation, self._capture))
+            self._session.set_attributes(attr.session_text(self._conversation))
         if end.error_type:
             self._session.set_status(Status(StatusCode.ERROR, end.close.reason or end.error_type))
         self._session.end(end.at_ns)

@@ -151,11 +151,12 @@ class OutputTranscript:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model calls a tool. `call_id` is unique in the session; made up where the provider gave none."""
+    """The model calls a tool. `call_id` is unique in the session; made up where the provider gave none (`unnamed`)."""
 
     call_id: str
     name: str
     arguments: Mapping[str, object] = field(default_factory=dict)
+    unnamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +178,10 @@ class ToolCancelled:
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """What the provider counted for one generation."""
+    """What the provider counted for one generation; `completes_turn` where the same message closes the turn."""
 
     usage: Usage
+    completes_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True)

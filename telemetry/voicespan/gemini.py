@@ -46,7 +46,7 @@ class GeminiTranslator:
         if content and content.generation_complete:
             found.append(ev.GenerationComplete())
         if message.usage_metadata:
-            found.append(ev.UsageReport(live_usage(message.usage_metadata)))
+            found.append(ev.UsageReport(live_usage(message.usage_metadata), bool(content and content.turn_complete)))
         if content and content.turn_complete:
             found.append(_turn_complete(content))
         if message.session_resumption_update:
@@ -62,6 +62,7 @@ class GeminiTranslator:
             call_id=call.id or f"unnamed-{self._unnamed_calls}",
             name=call.name or "unnamed",
             arguments=call.args or {},
+            unnamed=not call.id,
         )
 
 
@@ -132,8 +133,15 @@ def _usage(
     total: int | None,
 ) -> Usage:
     read = _by_modality(prompt_details)
-    # Cached tokens are part of the prompt and of its modalities; what no modality gives up leaves the remainder.
-    fresh = {name: max(0, count - _by_modality(cached_details).get(name, 0)) for name, count in read.items()}
+    # Cached tokens are part of the prompt and of its modalities: what the details do not take from a modality is taken
+    # from what no modality claims, and then from text first.
+    from_cache = _by_modality(cached_details)
+    fresh = {name: max(0, count - from_cache.get(name, 0)) for name, count in read.items()}
+    left = max(0, (cached or 0) - sum(from_cache.values()) - max(0, (prompt or 0) - sum(read.values())))
+    for name in sorted(fresh, key=lambda name: name != "TEXT"):
+        taken = min(left, fresh[name])
+        fresh[name] -= taken
+        left -= taken
     unclaimed = max(0, (prompt or 0) - (cached or 0) - sum(fresh.values()))
     written = _by_modality(response_details)
     return Usage(

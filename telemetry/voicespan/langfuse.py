@@ -10,9 +10,14 @@ from __future__ import annotations
 import logging
 
 from langfuse import Langfuse
+from langfuse.api import CreateScoreBatchResults, CreateScoreRequest, ScoreDataType
 from opentelemetry.sdk.trace import TracerProvider
 
 logger = logging.getLogger(__name__)
+
+
+class LangfuseError(Exception):
+    """Langfuse did not do what it was asked for; says why."""
 
 
 class LangfuseClient:
@@ -43,7 +48,7 @@ class LangfuseClient:
             status = getattr(error, "status_code", None)
             if status in {401, 403}:
                 return f"{self.base_url} does not accept LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY (HTTP {status})"
-            return f"{self.base_url} cannot be reached: {type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
+            return f"{self.base_url} cannot be reached: {_first_line(error)}"
         return None
 
     def trace_url(self, trace_id: str) -> str | None:
@@ -55,16 +60,31 @@ class LangfuseClient:
             return None
 
     def score_session(self, session_id: str, name: str, value: float, comment: str | None = None) -> None:
-        """Give a session a score. Sent in the background; giving it again under the same name replaces it."""
-        self._client.create_score(
+        """Give a session a score; giving it again under the same name on the same day replaces it.
+
+        Raises:
+            LangfuseError: Langfuse did not take it.
+        """
+        score = CreateScoreRequest(
+            id=f"{session_id}-{name}",
+            session_id=session_id,
             name=name,
             value=value,
-            session_id=session_id,
-            score_id=f"{session_id}-{name}",
-            data_type="NUMERIC",
+            data_type=ScoreDataType.NUMERIC,
             comment=comment,
         )
+        # Not by `create_score`: where LANGFUSE_TRACING_ENABLED is false, that does nothing and says nothing.
+        try:
+            answer = self._client.api.scores.create(request=[score])
+        except Exception as error:
+            raise LangfuseError(f"{self.base_url} did not take the score: {_first_line(error)}") from error
+        if isinstance(answer, CreateScoreBatchResults) and answer.rejected:
+            raise LangfuseError(f"{self.base_url} refused the score: {answer.errors[0].message}")
 
     def close(self) -> None:
         """Send what waits and stop the background threads."""
         self._client.shutdown()
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]

@@ -17,7 +17,6 @@ from voicespan import events as ev
 from voicespan import operations as op
 from voicespan.operations import EndReason, InterruptionCause, StartSource
 from voicespan.turns import AUDIBLE_S, MAX_TOOLS_IN_RECORD, Heard, Tool, Turn
-from voicespan.usage import Usage
 
 # How long a turn's books stay open after TurnComplete for usage that did not come with it.
 USAGE_GRACE_NS = 500_000_000
@@ -38,7 +37,7 @@ class Lifecycle:
         self._former_close: ev.Close | None = None
         self._go_away: ev.GoAway | None = None
         self._audio_since_turn = False
-        self._speech_began_ns = -1
+        self._speech_began_ns = self._speech_ended_ns = -1
         self._closed = False
         self._ops: list[op.Operation] = []
 
@@ -65,6 +64,12 @@ class Lifecycle:
     def totals(self) -> op.SessionTotals:
         """The counts so far."""
         return self._totals
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody speaks, answers, or is owed an answer."""
+        speaking = self._speech_began_ns > self._speech_ended_ns
+        return self._turn is None and not self._tools and not self._heard.expects_answer and not speaking
 
     def audio_sent(self) -> None:
         """The user's microphone is open; called as often as one likes."""
@@ -97,7 +102,7 @@ class Lifecycle:
             case ev.AudioStreamEnd():
                 self._on_spoken(StartSource.AUDIO_STREAM_END, now)
             case ev.UserText(text):
-                self._heard.at_ns[StartSource.CLIENT_CONTENT] = now
+                self._heard.at_ns = {StartSource.CLIENT_CONTENT: now}
                 self._heard.text.add(text)
             case ev.ToolCall():
                 self._on_tool_call(event, now)
@@ -105,8 +110,8 @@ class Lifecycle:
                 self._on_tool_response(event, now)
             case ev.ToolCancelled(call_id):
                 self._end_tool(call_id, ev.ToolOutcome.CANCELLED, now)
-            case ev.UsageReport(usage):
-                self._on_usage(usage, now)
+            case ev.UsageReport():
+                self._on_usage(event, now)
             case ev.Interrupted():
                 self._on_interrupted(now)
             case ev.GenerationComplete():
@@ -118,6 +123,7 @@ class Lifecycle:
                     (self._turn or self._begin_turn(now)).waiting = True
             case ev.ActivityStart():
                 self._speech_began_ns = now
+                self._heard.speaks_again()
             case ev.Dialing() | ev.Connected() | ev.Disconnected():
                 self._on_connection(event, now)
             case ev.GoAway(time_left_s):
@@ -131,6 +137,7 @@ class Lifecycle:
     # --- the user -------------------------------------------------------------------------------------------------
 
     def _on_spoken(self, source: StartSource, now: int) -> None:
+        self._speech_ended_ns = max(now, self._speech_began_ns)
         self._heard.at_ns[source] = now
         self._heard.spoken = True
 
@@ -171,29 +178,33 @@ class Lifecycle:
         self._ops.append(op.StartTurn(turn.index, turn.start_ns))
         return turn
 
-    def _on_usage(self, usage: Usage, now: int) -> None:
+    def _on_usage(self, event: ev.UsageReport, now: int) -> None:
         owed = next((t for t in self._closing if t.deadline_ns is not None), None)
-        owner = self._turn if self._turn and (owed is None or self._turn.first_output_ns is not None) else owed
-        if owner is None and self._heard.expects_answer:
-            owner = self._begin_turn(now)
+        if event.completes_turn:
+            if self._turn is None and self._heard.expects_answer:
+                self._begin_turn(now)
+            owner = self._turn or owed
+        else:
+            owner = owed or self._turn
         if owner is None:
-            self._totals.usage += usage
-            self._note("usage_without_turn", now, {"total": usage.total})
+            self._totals.usage += event.usage
+            self._ops.append(op.LooseUsage(now, event.usage))
             return
-        owner.report = usage
+        owner.report = event.usage
         if owner is not self._turn:
             self._close_books(owner, now)
 
     def _on_interrupted(self, now: int) -> None:
         turn = self._turn
-        if turn is None and self._heard.text:
+        if turn is None and self._heard.text and self._heard.spoken:
             # The end of an utterance taken back: what follows is its empty turn.
             turn = self._begin_turn(now)
         if turn is None:
             # The answer was already told and exported; it was cut while it was being played.
             self._totals.interruptions += 1
-            self._totals.barge_ins += 1
-            self._note("late_interruption", now)
+            cause = self._interrupted_by()
+            self._totals.barge_ins += cause is InterruptionCause.SPEECH
+            self._note("late_interruption", now, {"cause": cause.value})
             return
         if turn.interrupted_ns is not None:
             return
@@ -206,9 +217,14 @@ class Lifecycle:
         elif turn.awaits_output and self._speech_began_ns < (turn.tool_response_ns or 0):
             turn.cause = InterruptionCause.TOOL_RESPONSE
         else:
-            turn.cause = InterruptionCause.SPEECH
-            self._totals.barge_ins += 1
+            turn.cause = self._interrupted_by()
+            self._totals.barge_ins += turn.cause is InterruptionCause.SPEECH
         self._totals.interruptions += 1
+
+    def _interrupted_by(self) -> InterruptionCause:
+        typed_ns = self._heard.at_ns.get(StartSource.CLIENT_CONTENT)
+        typed = typed_ns is not None and typed_ns > self._speech_began_ns
+        return InterruptionCause.TEXT if typed else InterruptionCause.SPEECH
 
     def _on_generation_complete(self, now: int) -> None:
         turn = self._turn
@@ -295,6 +311,8 @@ class Lifecycle:
         tool.response = response
         tool.turn.tool_response_ns = now
         tool.turn.generating = False
+        if tool.turn is not self._turn:
+            self._heard.at_ns[StartSource.TOOL_RESPONSE] = now
         self._end_tool(response.call_id, response.outcome, now)
 
     def _end_tool(self, call_id: str, outcome: ev.ToolOutcome, now: int) -> None:

@@ -3,52 +3,68 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from voicespan.content import Capture, to_json
-from voicespan.operations import ToolRecord, TurnRecord
+from voicespan.operations import TurnRecord
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 # What a turn's input shows of the conversation before it: enough for an evaluator to understand the question.
 CONTEXT_MESSAGES = 6
-# What a session remembers of its conversation.
+# What a session remembers of its conversation, and what one attribute may hold of it, in characters: gRPC receivers
+# take 4 MiB in a message, and a turn carries its words twice.
 MAX_MESSAGES = 200
+MAX_LIST = 256_000
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A tool call in a message; `arguments` is JSON."""
+
+    call_id: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One chat message. An assistant's may carry tool calls; a tool's says which call it answers."""
+    """One chat message, as it may leave. An assistant's may carry tool calls; a tool's says which call it answers."""
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str | Mapping[str, object] = ""
-    tool_calls: tuple[ToolRecord, ...] = ()
+    content: str = ""
+    tool_calls: tuple[Called, ...] = ()
     tool_call_id: str = ""
 
 
-def question(record: TurnRecord) -> list[Message]:
+def question(record: TurnRecord, capture: Capture) -> list[Message]:
     """What the user said in a turn; empty where nothing was transcribed."""
-    return [Message("user", record.user_text)] if record.user_text else []
+    return [Message("user", capture.text(record.user_text))] if record.user_text else []
 
 
-def answer(record: TurnRecord) -> list[Message]:
+def answer(record: TurnRecord, capture: Capture) -> list[Message]:
     """What the model did and said in a turn: its tool calls, their results, its words."""
     messages: list[Message] = []
     if record.tools:
-        messages.append(Message("assistant", tool_calls=record.tools))
-        messages += [Message("tool", tool.result, tool_call_id=tool.call_id) for tool in record.tools if tool.outcome]
+        called = (Called(tool.call_id, tool.name, capture.json(tool.arguments)) for tool in record.tools)
+        messages.append(Message("assistant", tool_calls=tuple(called)))
+        messages += [
+            Message("tool", capture.json(tool.result), tool_call_id=tool.call_id)
+            for tool in record.tools
+            if tool.outcome
+        ]
     if record.model_text:
-        messages.append(Message("assistant", record.model_text))
+        messages.append(Message("assistant", capture.text(record.model_text)))
     return messages
 
 
 class Conversation:
     """The messages of a session so far, bounded."""
 
-    def __init__(self, instructions: str = "") -> None:
-        self._system = [Message("system", instructions)] if instructions else []
+    def __init__(self, instructions: str, capture: Capture) -> None:
+        self._system = [Message("system", capture.text(instructions))] if instructions else []
         self._messages: deque[Message] = deque(maxlen=MAX_MESSAGES)
 
     def extend(self, messages: Iterable[Message]) -> None:
@@ -63,39 +79,63 @@ class Conversation:
         return self._system + messages
 
     def without_last_answer(self) -> tuple[list[Message], list[Message]]:
-        """The whole conversation, split before the model's last words."""
+        """The whole conversation but for the model's last words, and these."""
         messages = list(self._messages)
-        last = next((i for i in reversed(range(len(messages))) if messages[i].role == "assistant"), len(messages))
-        return self._system + messages[:last], messages[last:]
+        last = next((i for i in reversed(range(len(messages))) if messages[i].role == "assistant"), None)
+        if last is None:
+            return self._system + messages, []
+        after = last + 1
+        while after < len(messages) and messages[after].role == "tool":
+            after += 1  # a tool's result stays with its call
+        return self._system + messages[:last] + messages[after:], messages[last:after]
 
 
-def openai(messages: Iterable[Message], capture: Capture) -> str:
-    """A JSON list of {role, content}, with tool_calls and tool_call_id where there are any."""
-    return to_json([_openai(message, capture) for message in messages])
+def openai(messages: Iterable[Message]) -> str:
+    """A JSON list of {role, content}, with tool_calls and tool_call_id where there are any. Bounded: see `_fitting`."""
+    return to_json(_fitting([_openai(message) for message in messages]))
 
 
-def parts(messages: Iterable[Message], capture: Capture, finish_reason: str | None = None) -> str:
+def parts(messages: Iterable[Message], finish_reason: str | None = None) -> str:
     """A JSON list of {role, parts}, and finish_reason where the messages are a model's."""
     return to_json(
-        [
-            {
-                "role": message.role,
-                "parts": _parts(message, capture),
-                **({"finish_reason": finish_reason} if finish_reason else {}),
-            }
-            for message in messages
-        ]
+        _fitting(
+            [
+                {
+                    "role": message.role,
+                    "parts": _parts(message),
+                    **({"finish_reason": finish_reason} if finish_reason else {}),
+                }
+                for message in messages
+            ]
+        )
     )
 
 
-def _openai(message: Message, capture: Capture) -> dict[str, Json]:
-    shown: dict[str, Json] = {"role": message.role, "content": _text(message, capture)}
+def _fitting(shown: list[dict[str, Json]]) -> list[dict[str, Json]]:
+    """Leave out the oldest messages but the instructions until all fits in `MAX_LIST` characters, and say how many."""
+    first = 1 if shown and shown[0]["role"] == "system" else 0
+    sizes = [len(to_json(message)) for message in shown]
+    total, left_out = sum(sizes), 0
+    # The newest message stays: it is no longer than a field may be.
+    while total > MAX_LIST and first + left_out < len(shown) - 1:
+        total -= sizes[first + left_out]
+        left_out += 1
+    while left_out and shown[first + left_out]["role"] == "tool" and first + left_out < len(shown) - 1:
+        left_out += 1  # a tool's result needs its call
+    if left_out:
+        shown = [*shown[:first], *shown[first + left_out :]]
+        shown[-1] = {**shown[-1], "left_out": left_out}
+    return shown
+
+
+def _openai(message: Message) -> dict[str, Json]:
+    shown: dict[str, Json] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         shown["tool_calls"] = [
             {
                 "id": call.call_id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": capture.json(call.arguments)},
+                "function": {"name": call.name, "arguments": call.arguments},
             }
             for call in message.tool_calls
         ]
@@ -104,22 +144,18 @@ def _openai(message: Message, capture: Capture) -> dict[str, Json]:
     return shown
 
 
-def _parts(message: Message, capture: Capture) -> list[Json]:
+def _parts(message: Message) -> list[Json]:
     if message.role == "tool":
-        return [{"type": "tool_call_response", "id": message.tool_call_id, "response": _text(message, capture)}]
+        return [{"type": "tool_call_response", "id": message.tool_call_id, "response": message.content}]
     shown: list[Json] = [
         {
             "type": "tool_call",
             "id": call.call_id,
             "name": call.name,
-            "arguments": capture.json(call.arguments),
+            "arguments": call.arguments,
         }
         for call in message.tool_calls
     ]
     if message.content:
-        shown.append({"type": "text", "content": _text(message, capture)})
+        shown.append({"type": "text", "content": message.content})
     return shown
-
-
-def _text(message: Message, capture: Capture) -> str:
-    return capture.text(message.content) if isinstance(message.content, str) else capture.json(message.content)

@@ -16,7 +16,7 @@ from voicespan import conventions as c
 from voicespan import operations as op
 from voicespan.attributes import Model, cost_of, tool_failed
 from voicespan.conventions import Metric
-from voicespan.usage import INPUT_BUCKETS
+from voicespan.usage import INPUT_BUCKETS, Usage
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -97,8 +97,10 @@ class SessionMetrics:
                 self._count(c.METRIC_GO_AWAYS)
             case op.Note(name="disconnected", attributes=attributes):
                 self._count(c.METRIC_CLOSES, {c.CONNECTION_CLOSE_CODE: str(attributes["code"])})
-            case op.Note(name="late_interruption"):
-                self._count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: "speech"})
+            case op.Note(name="late_interruption", attributes=attributes):
+                self._count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: str(attributes["cause"])})
+            case op.LooseUsage(usage=usage):
+                self._usage(usage)
             case op.EndSession():
                 self._session(operation, context, input_audio_s)
 
@@ -120,10 +122,13 @@ class SessionMetrics:
             return
         for kind, tokens in (("input", record.usage.input_tokens), ("output", record.usage.output_tokens)):
             self._record(c.METRIC_TOKEN_USAGE, tokens, context, operation | {c.TOKEN_TYPE: kind})
-        for bucket, tokens in record.usage.buckets().items():
+        self._usage(record.usage)
+
+    def _usage(self, usage: Usage) -> None:
+        for bucket, tokens in usage.buckets().items():
             self._count(c.METRIC_TOKENS, _bucket(bucket), tokens)
         # A simulated call costs nobody anything.
-        if (cost := cost_of(record.usage, self._call.model)) and not self._call.simulated:
+        if (cost := cost_of(usage, self._call.model)) and not self._call.simulated:
             for bucket, usd in cost.details.items():
                 if bucket != "total":
                     self._count(c.METRIC_COST, _bucket(bucket), usd)

@@ -63,6 +63,7 @@ class InterruptionCause(StrEnum):
     """Why the provider dropped an answer; only `speech` is a barge-in."""
 
     SPEECH = "speech"
+    TEXT = "text"
     TOOL_RESPONSE = "tool_response"
     RETRACTED = "retracted"
 
@@ -210,6 +211,14 @@ class EndTool:
 
 
 @dataclass(frozen=True, slots=True)
+class LooseUsage:
+    """Usage that came when no turn's books were open: the session's."""
+
+    at_ns: int
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something to remember that has no duration."""
 
@@ -228,4 +237,4 @@ class EndSession:
     totals: SessionTotals
 
 
-Operation = StartConnection | EndConnection | StartTurn | EndTurn | StartTool | EndTool | Note | EndSession
+Operation = StartConnection | EndConnection | StartTurn | EndTurn | StartTool | EndTool | LooseUsage | Note | EndSession

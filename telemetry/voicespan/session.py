@@ -95,6 +95,11 @@ class VoiceSession:
         return self._lifecycle.totals
 
     @property
+    def idle(self) -> bool:
+        """Whether nobody speaks, answers, or is owed an answer."""
+        return self._lifecycle.idle
+
+    @property
     def turn(self) -> int | None:
         """The turn whose answer is being received, from 1; None between turns."""
         return self._lifecycle.turn_index
@@ -117,10 +122,14 @@ class VoiceSession:
                 self._lifecycle.step(ev.EndOfSpeech(), ended_ns)
             self._recent.clear()
         for operation in self._lifecycle.step(event, self.now_ns() if at_ns is None else at_ns):
-            if self.listener:
-                self.listener(operation)
             self._emit(operation)
+            self._tell(operation)
         self._schedule()
+
+    @guarded(default=None)
+    def _tell(self, operation: Operation) -> None:
+        if self.listener:
+            self.listener(operation)
 
     @guarded(default=None)
     def _emit(self, operation: Operation) -> None:

@@ -41,6 +41,17 @@ class Transcript:
         return "".join(self._pieces).strip()
 
 
+# A mark this much older than the newest is about something else: a microphone that was muted a while ago.
+STALE_NS = 5_000_000_000
+_ENDS = (
+    StartSource.ACTIVITY_END,
+    StartSource.AUDIO_STREAM_END,
+    StartSource.ACOUSTIC,
+    StartSource.SERVER_ACTIVITY_END,
+    StartSource.TOOL_RESPONSE,
+)
+
+
 @dataclass(slots=True)
 class Heard:
     """What is known of the user's words for the turn that has not begun."""
@@ -51,8 +62,13 @@ class Heard:
 
     @property
     def expects_answer(self) -> bool:
-        """Whether the user is done, as far as anybody marked or noticed it."""
-        return bool(self.at_ns)
+        """Whether the user said something; a microphone that was switched off, or a tool that answered, is no word."""
+        return bool(self.text) or bool(self.at_ns.keys() - {StartSource.AUDIO_STREAM_END, StartSource.TOOL_RESPONSE})
+
+    def speaks_again(self) -> None:
+        """What was marked as the end was not."""
+        for source in _ENDS:
+            self.at_ns.pop(source, None)
 
     def endpointing_s(self) -> float | None:
         """From the end of the sound to the detector's decision, where both are known."""
@@ -61,8 +77,10 @@ class Heard:
 
     def start(self, now: int, fallback: StartSource) -> tuple[StartSource, int]:
         """The best known end of the user's words; the output itself, at `now`, where none is known."""
+        newest = max(self.at_ns.values(), default=0)
         for source in StartSource:
-            if (at := self.at_ns.get(source)) is not None:
+            at = self.at_ns.get(source)
+            if at is not None and at >= newest - STALE_NS:
                 return source, at
         return fallback, now
 

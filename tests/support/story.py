@@ -3,7 +3,8 @@
     cc  client content            I   input transcription       VAS/VAE  voice activity start / end (the service's)
     A   200 ms of audio           a   one sample of audio       T        output transcription    TH  thought
     CALL1, CALL2  tool calls      RESP1 ...  their responses    CANCEL1  taken back
-    U   usage report              GC  generation complete       TC  turn complete                INT interrupted
+    U, u  usage with the turn's end, alone                      GC  generation complete   TC  turn complete
+    INT interrupted               WAIT waiting for input        TC+ turn complete, in progress
     AE  client's activity end     SE  audio stream end          GA  goAway                        CUT connection lost
     ON  dial and connect          BYE the client hangs up       MIC the microphone is open        ..  100 ms pass
 Each word takes 10 ms.
@@ -32,7 +33,8 @@ _EVENTS: dict[str, ev.Event] = {
     "a": ev.ModelAudio(1 / 24_000),
     "T": ev.OutputTranscript("answer "),
     "TH": ev.Thought(),
-    "U": ev.UsageReport(USAGE),
+    "U": ev.UsageReport(USAGE, completes_turn=True),
+    "u": ev.UsageReport(USAGE),
     "GC": ev.GenerationComplete(),
     "TC": ev.TurnComplete(),
     "TC+": ev.TurnComplete(in_progress=True),

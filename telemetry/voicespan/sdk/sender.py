@@ -280,5 +280,6 @@ def _retry_info(failed: grpc.Call) -> float | None:
         for detail in details:
             info = error_details_pb2.RetryInfo()
             if detail.Unpack(info):
-                return float(info.retry_delay.seconds) + info.retry_delay.nanos / 1e9
+                seconds: float = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+                return seconds
     return None

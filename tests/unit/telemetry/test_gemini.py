@@ -79,7 +79,11 @@ def test_tool_calls_without_an_id_are_told_apart() -> None:
         '{"toolCall": {"functionCalls": [{"name": "a", "args": {"x": 1}}, {"id": "fc_1", "name": "b"}, {"name": "a"}]}}'
     )
     calls = translator.events(message(wire))
-    assert calls == [ev.ToolCall("unnamed-1", "a", {"x": 1}), ev.ToolCall("fc_1", "b"), ev.ToolCall("unnamed-2", "a")]
+    assert calls == [
+        ev.ToolCall("unnamed-1", "a", {"x": 1}, unnamed=True),
+        ev.ToolCall("fc_1", "b"),
+        ev.ToolCall("unnamed-2", "a", unnamed=True),
+    ]
 
 
 def test_cancellation_go_away_and_resumption() -> None:
@@ -129,6 +133,12 @@ RECORDED = {
         '{"promptTokenCount": 511, "totalTokenCount": 511, "promptTokensDetails":'
         ' [{"modality": "TEXT", "tokenCount": 510}, {"modality": "AUDIO", "tokenCount": 1}]}',
         Usage(input_text=510, input_audio=1, provider_total=511),
+    ),
+    "cached tokens without details are taken from what no modality claims, then from text": (
+        '{"promptTokenCount": 100, "cachedContentTokenCount": 40, "responseTokenCount": 5, "totalTokenCount": 105,'
+        ' "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 30}, {"modality": "TEXT", "tokenCount": 60}],'
+        ' "responseTokensDetails": [{"modality": "TEXT", "tokenCount": 5}]}',
+        Usage(input_text=30, input_audio=30, input_cached=40, output_text=5, provider_total=105),
     ),
     "cached tokens are part of the prompt and of its modalities": (
         '{"promptTokenCount": 100, "cachedContentTokenCount": 60, "responseTokenCount": 5, "totalTokenCount": 105,'

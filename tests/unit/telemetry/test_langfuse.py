@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from support.http_server import HttpServer, Request, Response
-from voicespan.langfuse import LangfuseClient
+from voicespan.langfuse import LangfuseClient, LangfuseError
 
 PROJECTS = {"data": [{"id": "project-1", "name": "Voice", "organization": {"id": "o", "name": "O"}, "metadata": {}}]}
 
@@ -36,9 +36,10 @@ class LangfuseApi:
             return Response(200, json.dumps(PROJECTS).encode())
         if request.path.startswith("/api/public/scores"):
             scores = json.loads(request.body)
-            return Response(
-                200, json.dumps({"successes": [{"id": s["id"], "status": 201} for s in scores], "errors": []}).encode()
-            )
+            bad = [{"message": "value out of range"} for score in scores if score["value"] > 100]
+            if bad:
+                return Response(207, json.dumps({"accepted": 0, "rejected": len(bad), "errors": bad}).encode())
+            return Response(202, b'{"message":"Accepted"}')
         return Response(404, b"{}")
 
     def scores(self) -> list[dict[str, object]]:
@@ -83,11 +84,26 @@ def test_a_link_leads_to_the_project(client: LangfuseClient, api: LangfuseApi) -
 
 def test_a_session_is_scored(client: LangfuseClient, api: LangfuseApi) -> None:
     client.score_session("s-7", "user_feedback", 1.0, "friendly")
-    client.close()
     [score] = api.scores()
     expected = {"sessionId": "s-7", "name": "user_feedback", "value": 1.0, "comment": "friendly", "dataType": "NUMERIC"}
     assert {key: score.get(key) for key in expected} == expected
     assert score["id"] == "s-7-user_feedback"
+
+
+def test_a_score_that_is_not_taken_is_told(client: LangfuseClient, api: LangfuseApi) -> None:
+    with pytest.raises(LangfuseError, match="value out of range"):
+        client.score_session("s-7", "user_feedback", 101.0)
+    api.server.stop()
+    with pytest.raises(LangfuseError, match="did not take the score"):
+        client.score_session("s-7", "user_feedback", 1.0)
+
+
+def test_scores_do_not_depend_on_the_sdks_own_tracing(api: LangfuseApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGFUSE_TRACING_ENABLED", "false")
+    client = LangfuseClient(api.public_key, "sk-lf-1", api.server.url)
+    client.score_session("s-7", "user_feedback", 1.0)
+    assert len(api.scores()) == 1
+    client.close()
 
 
 def test_no_span_of_the_program_reaches_langfuse_by_its_sdk(client: LangfuseClient, api: LangfuseApi) -> None:

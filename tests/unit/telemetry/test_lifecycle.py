@@ -56,10 +56,10 @@ RECORDED = {
     ),
     "the model speaks first": ("T A GC U TC", ["1 model_initiated completed g1 t0"]),
     "the microphone is open, nothing was transcribed": ("MIC T A GC U TC", ["1 first_output completed g1 t0"]),
-    "usage that comes late": ("cc A GC TC U", ["1 client_content completed g1 t0"]),
+    "usage that comes late": ("cc A GC TC u", ["1 client_content completed g1 t0"]),
     "usage that never comes": ("cc A GC TC .. .. .. .. .. ..", ["1 client_content completed g1 t0 no-usage"]),
     "usage that comes after the grace counts for the session": (
-        "cc A GC TC .. .. .. .. .. .. U",
+        "cc A GC TC .. .. .. .. .. .. u",
         ["1 client_content completed g1 t0 no-usage"],
     ),
     "a turn_complete and nothing else": ("cc U TC", ["1 client_content stalled g0 t0"]),
@@ -135,15 +135,71 @@ def test_the_transcript_of_a_barge_in_belongs_to_the_next_turn() -> None:
 
 
 def test_one_generation_reported_twice_counts_once_and_two_generations_count_twice() -> None:
-    [repeated] = turns("cc A U U GC U TC")
-    [two] = turns("cc CALL1 U RESP1 A GC U TC")
+    [repeated] = turns("cc A u u GC U TC")
+    [two] = turns("cc CALL1 u RESP1 A GC U TC")
     assert repeated.usage == USAGE
     assert two.usage == USAGE + USAGE
 
 
 def test_late_usage_of_a_turn_is_not_the_next_turns() -> None:
-    first, second = turns("cc A GC TC cc U A GC U TC")
-    assert first.usage == second.usage == USAGE
+    for story in ("cc A GC TC cc u A GC U TC", "cc A GC TC cc A u GC U TC"):
+        first, second = turns(story)
+        assert first.usage == second.usage == USAGE
+    [first] = turns("cc CALL1 u RESP1 A GC TC .. .. .. .. .. ..")
+    assert first.usage == USAGE
+
+
+def test_the_usage_of_a_turn_that_ends_is_its_own_also_when_a_former_one_is_owed_some() -> None:
+    second, first = turns("cc A GC TC cc A GC U TC .. .. .. .. .. ..")
+    assert (first.usage, second.usage) == (None, USAGE)
+
+
+def test_usage_that_nobody_waits_for_is_the_sessions_and_begins_no_turn() -> None:
+    found = operations("cc A GC U TC u cc u BYE")
+    assert [o.usage for o in found if isinstance(o, op.LooseUsage)] == [USAGE, USAGE]
+    end = found[-1]
+    assert isinstance(end, op.EndSession)
+    assert end.totals.usage == USAGE + USAGE + USAGE
+
+
+LATER = " ".join([".."] * 60)
+
+
+@pytest.mark.parametrize(
+    ("story", "source", "word"),
+    [
+        (f"MIC SE {LATER} cc A GC U TC", StartSource.CLIENT_CONTENT, "cc"),
+        (f"MIC SE {LATER} I VAE A GC U TC", StartSource.SERVER_ACTIVITY_END, "VAE"),
+        (f"cc CALL1 RESP1 GC U TC {LATER} I A GC U TC", StartSource.INPUT_TRANSCRIPTION, "I"),
+        ("MIC I VAE cc A GC U TC", StartSource.CLIENT_CONTENT, "cc"),
+        (f"MIC I VAE {LATER} VAS .. I A GC U TC", StartSource.INPUT_TRANSCRIPTION, "I"),
+        ("cc CALL1 T A GC U TC .. RESP1 T A GC U TC", StartSource.TOOL_RESPONSE, "RESP1"),
+    ],
+)
+def test_an_old_mark_does_not_date_a_later_turn(story: str, source: StartSource, word: str) -> None:
+    turn = turns(story)[-1]
+    assert turn.source is source
+    assert turn.start_ns == max(at(story, word, n) for n in range(1, story.split().count(word) + 1))
+
+
+@pytest.mark.parametrize("story", ["MIC SE BYE", "cc CALL1 RESP1 GC U TC BYE"])
+def test_a_muted_microphone_or_a_tools_answer_is_no_question(story: str) -> None:
+    assert all(turn.end_reason is EndReason.COMPLETED for turn in turns(story))
+
+
+def test_a_typed_question_is_not_taken_back_by_a_late_interruption() -> None:
+    first, second = turns("cc A GC U TC cc INT A GC U TC")
+    assert [t.end_reason for t in (first, second)] == [EndReason.COMPLETED, EndReason.COMPLETED]
+    assert second.user_text == "typed"
+
+
+def test_typing_over_an_answer_is_no_barge_in() -> None:
+    found = operations("cc A A cc INT U TC A GC U TC BYE")
+    [first, _] = [o.record for o in found if isinstance(o, op.EndTurn)]
+    end = found[-1]
+    assert isinstance(end, op.EndSession)
+    assert first.interruption_cause is InterruptionCause.TEXT
+    assert (end.totals.interruptions, end.totals.barge_ins) == (1, 0)
 
 
 def test_tools_lie_inside_their_turn_even_when_they_end_after_it() -> None:

@@ -142,3 +142,10 @@ def test_the_collector_masks_the_same_credentials_and_addresses() -> None:
     [statement] = processors["transform/secrets_in_status"]["trace_statements"]
     for secret in redaction.SECRETS:
         assert secret.replace("\\", "\\\\").replace("(?:key|", "(key|") in statement
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("piece", ["x", "1", "1 ", "+1 ", "00 ", "a@", "key=", "AIza", "x@x.", "(1", "bearer "])
+def test_a_long_text_does_not_cost_its_length_squared(piece: str) -> None:
+    # Linear, this takes a few tenths of a second at the most; squared, the better part of an hour.
+    assert redaction.redact(piece * (400_000 // len(piece)))

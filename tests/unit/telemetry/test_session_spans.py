@@ -132,6 +132,50 @@ def test_the_conversation_stands_on_turns_and_session_as_chat() -> None:
     assert json.loads(str(session.attributes["langfuse.observation.output"]))[0]["role"] == "assistant"
 
 
+def test_an_unanswered_question_is_input_not_output() -> None:
+    session = named(tell("cc A T GC U TC cc BYE"), "WebSocket Session")
+    said = json.loads(str(session.attributes["langfuse.observation.input"]))
+    assert [message["role"] for message in said] == ["system", "user", "user"]
+    answered = json.loads(str(session.attributes["langfuse.observation.output"]))
+    assert [message["role"] for message in answered] == ["assistant"]
+
+
+def test_a_long_conversation_is_cut_at_its_beginning_and_says_so() -> None:
+    story = " ".join(["cc T A GC U TC"] * 120)
+    recorder = Recorder()
+    session = VoiceSession(
+        IDENTITY, MODEL, tracer=recorder.tracer, capture=Capture(on_spans=True), instructions="Be brief."
+    )
+    for event, _ in events(story):
+        session.feed(ev.UserText("x" * 9_000) if isinstance(event, ev.UserText) else event)
+    session.close(Close(1000, "bye", "client"))
+    for span in recorder.spans():
+        for name, value in span.attributes.items():
+            assert len(str(value)) < 300_000, f"{span.name} {name}"
+    whole = named(recorder.spans(), "WebSocket Session")
+    said = json.loads(str(whole.attributes["langfuse.observation.input"]))
+    assert said[0] == {"role": "system", "content": "Be brief."}
+    assert said[-1]["left_out"] > 0
+
+
+def test_a_redaction_or_a_listener_that_fails_loses_no_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VOICESPAN_RAISE")
+
+    def fail(_: object) -> str:
+        raise RuntimeError("broken")
+
+    recorder = Recorder()
+    capture = Capture(on_spans=True, redact=fail)
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, capture=capture)
+    session.listener = fail  # type: ignore[assignment]
+    for event, at in events(CALL):
+        session.feed(event, at)
+    spans = recorder.spans()
+    assert {span.name for span in spans} >= {"WebSocket Session", "Turn 1", "Turn 2", "tool-search_nearby"}
+    assert "[redaction failed]" in str(named(spans, "Turn 1").attributes["langfuse.observation.output"])
+    assert not any(b"spoken" in span.raw for span in spans)
+
+
 def test_a_failed_tool_is_an_error_with_a_text() -> None:
     recorder = Recorder()
     session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, capture=Capture(on_spans=True))
