@@ -18,7 +18,6 @@ from google.genai import errors
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from pydantic import BaseModel, Field
 
-from voicespan import Capture, Metrics, capture_from_environment, conventions
 from voicespan.langfuse import LangfuseClient, LangfuseError
 from voicespan.sdk import pipeline as sdk
 from voicespan.sdk.reading import StoredSpan, TraceSummary, reader
@@ -26,6 +25,7 @@ from voicespan_server import __version__, voice
 from voicespan_server.chat import ChatRequest, ChatResponse, chat
 from voicespan_server.live import Upstream, connect_to
 from voicespan_server.settings import Settings, load_settings
+from voicespan_server.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,7 @@ class Server:
         self.settings = settings
         self.upstream: Upstream = connect_to(settings)
         self.pipeline: sdk.Pipeline = sdk.configure(settings.store_path, service_version=__version__)
-        self.capture: Capture = capture_from_environment()
-        self.metrics = Metrics(self.pipeline.meter_provider.get_meter(conventions.SCOPE))
+        self.telemetry = Telemetry.of(self.pipeline)
         self.langfuse = _langfuse(settings)
 
     async def check_langfuse(self) -> None:
@@ -105,13 +104,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _add_routes(app: FastAPI, server: Server) -> None:
     @app.websocket(voice.PATH)
     async def voice_socket(websocket: WebSocket) -> None:
-        await voice.voice(websocket, server.settings, server.upstream, server.capture, server.metrics)
+        await voice.voice(websocket, server.settings, server.upstream, server.telemetry)
 
     @app.post("/v1/chat")
     async def post_chat(request: ChatRequest) -> ChatResponse:
         """Ask by text; the model may use its tools."""
         try:
-            return await chat(request, server.settings, server.upstream, server.capture)
+            return await chat(request, server.settings, server.upstream, server.telemetry)
         except errors.APIError as error:
             status = 429 if error.code == 429 else 502
             raise HTTPException(status, f"the model refused: {error.code} {error.message}") from error

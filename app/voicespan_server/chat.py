@@ -13,7 +13,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from pydantic import BaseModel, Field
 
-from voicespan import Capture, Usage
+from voicespan import Usage
 from voicespan import attributes as attr
 from voicespan import conventions as c
 from voicespan import identity as ident
@@ -23,6 +23,7 @@ from voicespan.messages import Conversation
 from voicespan.operations import EndReason, EndTool, StartSource, StartTool, ToolRecord, TurnRecord
 from voicespan_server.live import Upstream
 from voicespan_server.settings import Settings
+from voicespan_server.telemetry import Telemetry
 from voicespan_server.tools import ToolEnd, declarations, run_tool
 from voicespan_server.voice import new_identity
 
@@ -60,16 +61,15 @@ class ChatResponse(BaseModel):
 class Exchange:
     """One question on its way to an answer: what was said, called and counted so far."""
 
-    def __init__(self, question: str, context: Context, capture: Capture) -> None:
+    def __init__(self, question: str, context: Context, telemetry: Telemetry) -> None:
         self.question = question
         self.context = context
-        self.capture = capture
+        self.tracer, self.capture = telemetry.tracer, telemetry.capture
         self.tools: list[ToolRecord] = []
         self.usage: Usage | None = None
         self.text = ""
         self.generations = 0
         self.finish_reason: str | None = None
-        self._tracer = trace.get_tracer(c.SCOPE)
 
     def book(self, response: types.GenerateContentResponse) -> None:
         """Count one answer of the model."""
@@ -83,7 +83,7 @@ class Exchange:
     async def call(self, call_id: str, name: str, arguments: Mapping[str, object]) -> ToolEnd:
         """Run a tool under its span."""
         start = StartTool(call_id, 1, time.time_ns(), name, arguments)
-        span = self._tracer.start_span(
+        span = self.tracer.start_span(
             c.TOOL.format(name=name),
             context=self.context,
             kind=SpanKind.INTERNAL,
@@ -120,7 +120,7 @@ class Exchange:
         )
 
 
-async def chat(request: ChatRequest, settings: Settings, upstream: Upstream, capture: Capture) -> ChatResponse:
+async def chat(request: ChatRequest, settings: Settings, upstream: Upstream, telemetry: Telemetry) -> ChatResponse:
     """Answer a typed question.
 
     Raises:
@@ -130,14 +130,15 @@ async def chat(request: ChatRequest, settings: Settings, upstream: Upstream, cap
     ident.stamp(trace.get_current_span(), identity)
     start_ns = time.time_ns()
     context = ident.in_context(identity)
-    span = trace.get_tracer(c.SCOPE).start_span(
+    capture = telemetry.capture
+    span = telemetry.tracer.start_span(
         c.CHAT,
         context=context,
         kind=SpanKind.CLIENT,
         start_time=start_ns,
         attributes={**identity.attributes(), c.LF_TYPE: "generation", c.ENTRY: True},
     )
-    exchange = Exchange(request.message, trace.set_span_in_context(span, context), capture)
+    exchange = Exchange(request.message, trace.set_span_in_context(span, context), telemetry)
     failure: BaseException | None = None
     try:
         await _converse(exchange, settings, upstream)

@@ -93,7 +93,7 @@ def banner(console: Console, url: str, server: Server) -> None:
         " (a simulator: it follows a script and recognises no speech)" if upstream.backend == "simulator" else ""
     )
     goes = pipeline.endpoint.url if pipeline.endpoint else "nowhere else (set OTEL_EXPORTER_OTLP_ENDPOINT)"
-    content = "captured" if server.capture.on_spans else "not captured"
+    content = "captured" if server.telemetry.capture.on_spans else "not captured"
     console.print(f"[bold]Voicespan[/bold]  {url}", highlight=False)
     console.print(f"  model    {upstream.model.name} by {upstream.backend}{simulated}", highlight=False)
     console.print(f"  store    {pipeline.store.path or 'memory'}", highlight=False, soft_wrap=True)

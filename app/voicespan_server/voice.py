@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from voicespan import Capture, Identity, Metrics, VoiceSession
+from voicespan import Identity, VoiceSession
 from voicespan import conventions as c
 from voicespan import identity as ident
 from voicespan.events import Close, Initiator
@@ -23,6 +23,7 @@ from voicespan_server.call import Call, HungUp
 from voicespan_server.live import Upstream
 from voicespan_server.protocol import CloseCode, Hello
 from voicespan_server.settings import Settings
+from voicespan_server.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +61,9 @@ class Socket:
             await self._websocket.close(close.code, p.close_reason(close.reason))
 
 
-async def voice(
-    websocket: WebSocket, settings: Settings, upstream: Upstream, capture: Capture, metrics: Metrics
-) -> None:
+async def voice(websocket: WebSocket, settings: Settings, upstream: Upstream, telemetry: Telemetry) -> None:
     """Handle one connection from upgrade to close."""
-    tracer = trace.get_tracer(c.SCOPE)
-    span = _start_voice_session(tracer, websocket)
+    span = _start_voice_session(telemetry.tracer, websocket)
     socket = Socket(websocket)
     try:
         if p.SUBPROTOCOL not in websocket.scope["subprotocols"]:
@@ -91,12 +89,12 @@ async def voice(
     session = VoiceSession(
         identity,
         upstream.model,
-        tracer=tracer,
-        capture=capture,
+        tracer=telemetry.tracer,
+        capture=telemetry.capture,
         parent=trace.set_span_in_context(span, Context()),
         instructions=settings.instructions,
         input_rate_hz=p.INPUT_RATE_HZ,
-        metrics=metrics,
+        metrics=telemetry.metrics,
     )
     limits: p.Message = {
         "max_frame_bytes": settings.max_frame_bytes,

@@ -105,6 +105,19 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "ws://127.0.0.1:1/ws/voice" in done.stderr
 
 
+def test_a_port_that_is_taken_is_named_and_nothing_is_left_running(tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for command in ("serve", "demo"):
+            done = voicespan(tmp_path, command, "--port", str(taken.getsockname()[1]))
+            assert done.returncode == 2
+            assert "choose others by --host and --port" in done.stderr
+            assert "Traceback" not in done.stderr
+
+
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     program = (
         "import sys, contextlib\n"
