@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--host: {error}")
     except OSError as error:
         sys.exit(f"voicespan-simulator: {error}")
+    # Only after a good run: what went wrong is written there.
+    if options.remove_folder is not None:
+        shutil.rmtree(options.remove_folder, ignore_errors=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ready-file", type=Path, metavar="PATH", help="written as JSON once connections are taken")
     parser.add_argument("--json", action="store_true", help="print that JSON in one line instead of a banner")
     parser.add_argument("--exit-with-stdin", action="store_true", help="end when stdin does, that is, with the parent")
+    # For a parent that may be killed before it can clean up.
+    parser.add_argument("--remove-folder", type=Path, metavar="PATH", help="a folder to remove at the end")
     return parser
 
 

@@ -58,7 +58,7 @@ class SimulatorProcess:
         """Returns when connections are taken, or raises `SimulatorStartError`."""
         if self._process is not None:
             raise RuntimeError("the simulator is running already")
-        self._folder = tempfile.TemporaryDirectory(prefix="voicespan-simulator-")
+        self._folder = tempfile.TemporaryDirectory(prefix="voicespan-simulator-", ignore_cleanup_errors=True)
         folder = Path(self._folder.name)
         ready_file, errors_file = folder / "ready.json", folder / "stderr.txt"
         with errors_file.open("wb") as errors:
@@ -69,6 +69,7 @@ class SimulatorProcess:
                     *("--ca-file", str(folder / "ca.pem")),
                     *("--ready-file", str(ready_file)),
                     "--exit-with-stdin",
+                    *("--remove-folder", str(folder)),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,

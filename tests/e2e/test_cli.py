@@ -142,3 +142,19 @@ def test_the_library_alone_imports_no_sdk(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_server_that_is_stopped_or_killed_leaves_no_simulator_and_no_folder_behind(tmp_path: Path) -> None:
+    import signal
+
+    from support.server import ServerProcess
+
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with ServerProcess({"TMPDIR": str(tmp_path)}) as server:
+            [ready] = tmp_path.glob("voicespan-simulator-*/ready.json")
+            pid = json.loads(ready.read_text())["pid"]
+            server.signal(number)
+            deadline = time.monotonic() + 15
+            while list(tmp_path.glob("voicespan-simulator-*")) or Path(f"/proc/{pid}").exists():
+                assert time.monotonic() < deadline, f"after {number.name}: {list(tmp_path.iterdir())}"
+                time.sleep(0.05)
