@@ -255,6 +255,29 @@ async def test_shutdown_ends_sessions_and_brings_their_spans_out(
     assert session.attributes["voicespan.session.close_initiator"] == "process"
 
 
+async def test_what_had_ended_survives_a_kill_and_an_outage(environ: dict[str, str], receiver: OtlpHttpSink) -> None:
+    receiver.stop()
+    server = ServerProcess(environ)
+    with server:
+        async with call(server.voice_url) as caller:
+            await ask(caller)
+            await ask(caller)
+            # On disk within 50 ms of their end; the second answer's chunks came in between.
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(server.signal, signal.SIGKILL)
+        assert not receiver.spans.all()
+        receiver.start()
+        await asyncio.to_thread(server.start)
+        received = await asyncio.to_thread(
+            receiver.spans.wait_for, lambda spans: sum(s.name.startswith("Turn ") for s in spans) == 2
+        )
+        of_call = [span for span in received if span.trace_id == caller.trace_id]
+        assert {s.name for s in of_call} == {
+            "Voice Session", "Live Connection 1", "Turn 1", "Turn 2", "tool-navigate_to_location", "tool-search_nearby",
+        }  # fmt: skip
+        assert len(of_call) == len({span.span_id for span in of_call}), "nothing came twice"
+
+
 async def test_the_clients_trace_is_linked_not_continued(environ: dict[str, str], receiver: OtlpHttpSink) -> None:
     theirs = f"00-{'a' * 32}-{'b' * 16}-01"
     with ServerProcess(environ) as server:

@@ -245,6 +245,16 @@ def test_an_error_of_telemetrys_own_never_reaches_the_call(monkeypatch: pytest.M
     assert guard.error_count() > before
 
 
+def test_a_hang_up_flushes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    flushed: list[float] = []
+    monkeypatch.setattr(recorder.provider, "force_flush", flushed.append)
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    session.close(Close(1000, "", "client"))
+    assert recorder.spans()
+    assert not flushed
+
+
 def test_without_an_sdk_it_does_nothing() -> None:
     session = VoiceSession(IDENTITY, MODEL, tracer=trace.NoOpTracerProvider().get_tracer("voicespan"))
     for event, at in events(CALL):
