@@ -94,6 +94,8 @@ def _generation_facts(span: StoredSpan) -> list[str]:
             c.INPUT_TOKENS: lambda n: f"{n} → {span.attributes.get(c.OUTPUT_TOKENS)} tokens",
         },
     )
+    if span.attributes.get(c.USAGE_SOURCE) == "estimated":
+        facts.append(f"{json.loads(str(span.attributes[c.LF_USAGE]))['total']} tokens (estimated)")
     cost = json.loads(str(span.attributes.get(c.LF_COST, "{}")))
     if "total" in cost:
         facts.append(_cost(cost["total"]))

@@ -29,6 +29,10 @@ from voicespan.usage import Usage
 Attributes = dict[str, AttributeValue]
 
 
+# What the name of a bucket ends in whose tokens nobody reported.
+ESTIMATED = "_estimated"
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """The model that answers, and where. `name` without a resource path."""
@@ -64,16 +68,19 @@ class Cost:
         return self.details["total"]
 
 
-def cost_of(usage: Usage | None, model: Model) -> Cost | None:
-    """The cost of what a provider reported; None where usage or price is unknown."""
+def cost_of(usage: Usage | None, model: Model, suffix: str = "") -> Cost | None:
+    """The cost of some usage; None where it, or its price, is unknown."""
     if usage is None or model.prices is None:
         return None
     prices = model.prices
-    return Cost(prices.cost(usage), prices.source, prices.version)
+    return Cost(prices.cost(usage, suffix), prices.source, prices.version)
 
 
-def generation(record: TurnRecord, model: Model, output_type: str) -> Attributes:
-    """What a turn, or any other exchange with the model, says of itself: all but its text."""
+def generation(record: TurnRecord, model: Model, output_type: str, estimated: Usage | None = None) -> Attributes:
+    """What a turn, or any other exchange with the model, says of itself: all but its text.
+
+    `estimated` stands in for usage that was not reported; it never goes into gen_ai.usage.*.
+    """
     found: dict[str, AttributeValue | None] = {
         c.OPERATION_NAME: c.OPERATION_GENERATE,
         **model.endpoint(),
@@ -88,10 +95,12 @@ def generation(record: TurnRecord, model: Model, output_type: str) -> Attributes
         c.LF_MODEL: model.name,
         c.LF_LEVEL: "WARNING" if record.end_reason is EndReason.STALLED else None,
     }
+    if record.usage is None and estimated is not None:
+        return _known(found) | _estimate(estimated) | _cost(cost_of(estimated, model, ESTIMATED))
     return _known(found) | _usage(record.usage) | _cost(cost_of(record.usage, model))
 
 
-def turn(record: TurnRecord, model: Model) -> Attributes:
+def turn(record: TurnRecord, model: Model, estimated: Usage | None = None) -> Attributes:
     """What a turn of a voice session says of itself beyond `generation`: all but its text."""
     ttfa = record.time_to_first_audio_s
     found: dict[str, AttributeValue | None] = {
@@ -106,7 +115,7 @@ def turn(record: TurnRecord, model: Model) -> Attributes:
         c.OUTPUT_AUDIO: record.output_audio_s,
         c.LF_COMPLETION_START: _iso(record.first_audio_ns) if ttfa is not None and record.first_audio_ns else None,
     }
-    return generation(record, model, "speech") | _known(found)
+    return generation(record, model, "speech", estimated) | _known(found)
 
 
 def exchange_text(
@@ -177,7 +186,7 @@ def connection_end(end: EndConnection) -> Attributes:
     )
 
 
-def session_end(end: EndSession, cost_usd: float | None, input_audio_s: float) -> Attributes:
+def session_end(end: EndSession, cost_usd: float | None, input_audio_s: float, estimated: Usage) -> Attributes:
     """A session's totals and how it ended. Zeros are stated; a cost is only where one is known."""
     totals = end.totals
     ttfa = sorted(totals.times_to_first_audio_s)
@@ -193,7 +202,9 @@ def session_end(end: EndSession, cost_usd: float | None, input_audio_s: float) -
         c.SESSION_INPUT_AUDIO: input_audio_s,
         c.SESSION_OUTPUT_AUDIO: totals.output_audio_s,
         c.SESSION_COST: cost_usd,
-        c.SESSION_USAGE: to_json({**totals.usage.buckets(), "total": totals.usage.total}),
+        c.SESSION_USAGE: to_json(
+            {**totals.usage.buckets(), **estimated.buckets(ESTIMATED), "total": totals.usage.total + estimated.total}
+        ),
         c.SESSION_PROVIDER_TOTAL: totals.usage.provider_total,
         c.SESSION_TTFA_P50: percentile(ttfa, 0.50),
         c.SESSION_TTFA_P95: percentile(ttfa, 0.95),
@@ -243,6 +254,11 @@ def _usage(usage: Usage | None) -> Attributes:
     if usage.output_reasoning:
         found[c.REASONING_TOKENS] = usage.output_reasoning
     return found
+
+
+def _estimate(usage: Usage) -> Attributes:
+    details = {**usage.buckets(ESTIMATED), "total": usage.total}
+    return {c.USAGE_SOURCE: "estimated", c.LF_USAGE: to_json(details)}
 
 
 def _cost(cost: Cost | None) -> Attributes:

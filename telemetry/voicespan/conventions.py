@@ -198,7 +198,12 @@ LATENCY_ENDPOINTING = _attribute(
     "s",
 )
 OUTPUT_AUDIO = _attribute("voicespan.audio.output_duration", "double", "audio the model sent in this turn", OWN, "s")
-USAGE_SOURCE = _attribute("voicespan.usage.source", "string", "provider, or missing", OWN)
+USAGE_SOURCE = _attribute(
+    "voicespan.usage.source",
+    "string",
+    "provider, missing, or estimated (buckets in _estimated)",
+    OWN,
+)
 PROVIDER_TOTAL = _attribute(
     "voicespan.usage.provider_total_tokens",
     "int",

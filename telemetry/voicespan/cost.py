@@ -38,10 +38,10 @@ class Prices:
     source: str
     version: str
 
-    def cost(self, usage: Usage) -> dict[str, float]:
-        """US dollars by bucket, and their sum as `total`."""
+    def cost(self, usage: Usage, suffix: str = "") -> dict[str, float]:
+        """US dollars by bucket, each name with `suffix`, and their sum as `total`."""
         parts = {
-            bucket: count * self.per_token[bucket]
+            bucket + suffix: count * self.per_token[bucket]
             for bucket, count in usage.buckets().items()
             if bucket in self.per_token
         }

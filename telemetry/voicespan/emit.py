@@ -13,6 +13,7 @@ from voicespan import messages as msg
 from voicespan import operations as op
 from voicespan.attributes import Model
 from voicespan.content import Capture
+from voicespan.estimate import Estimator
 from voicespan.identity import Identity
 from voicespan.messages import Conversation
 from voicespan.operations import EndReason
@@ -39,6 +40,8 @@ class SessionSpans:
         self._capture = capture
         self._conversation = Conversation(instructions if capture.on_spans else "", capture)
         self._cost_usd: float | None = None
+        self._estimator = Estimator(model.name, instructions)
+        self._estimated = Usage()
         self._connection: Span | None = None
         self._turns: dict[int, tuple[Span, Context]] = {}
         self._tools: dict[str, tuple[Span, Context]] = {}
@@ -123,7 +126,8 @@ class SessionSpans:
 
     def _end_turn(self, record: op.TurnRecord) -> None:
         span, _ = self._turns.pop(record.index)
-        span.set_attributes(attr.turn(record, self._model))
+        estimated = self._estimator.turn(record)
+        span.set_attributes(attr.turn(record, self._model, estimated))
         if self._capture.on_spans:
             asked, answered = msg.question(record, self._capture), msg.answer(record, self._capture)
             shown = [*self._conversation.recent(), *asked]
@@ -131,7 +135,9 @@ class SessionSpans:
             self._conversation.extend([*asked, *answered])
         if record.end_reason is EndReason.ERROR:
             span.set_status(Status(StatusCode.ERROR, record.error_type or "the connection to the model was lost"))
-        self._add_cost(record.usage)
+        self._add_cost(record.usage or estimated)
+        if estimated:
+            self._estimated += estimated
         span.end(record.end_ns)
 
     def _add_cost(self, usage: Usage | None) -> None:
@@ -146,7 +152,7 @@ class SessionSpans:
         span.end(end.at_ns)
 
     def _end_session(self, end: op.EndSession, input_audio_s: float) -> None:
-        self._session.set_attributes(attr.session_end(end, self._cost_usd, input_audio_s))
+        self._session.set_attributes(attr.session_end(end, self._cost_usd, input_audio_s, self._estimated))
         if self._capture.on_spans:
             self._session.set_attributes(attr.session_text(self._conversation))
         if end.error_type:

@@ -67,6 +67,7 @@ class Usage:
         """The sum of all buckets."""
         return self.input_tokens + self.output_tokens
 
-    def buckets(self) -> dict[str, int]:
-        """The buckets that are not empty, by name, in a fixed order."""
-        return {bucket: count for bucket in (*INPUT_BUCKETS, *OUTPUT_BUCKETS) if (count := getattr(self, bucket))}
+    def buckets(self, suffix: str = "") -> dict[str, int]:
+        """The buckets that are not empty, by name with `suffix`, in a fixed order."""
+        counts = ((bucket, getattr(self, bucket)) for bucket in (*INPUT_BUCKETS, *OUTPUT_BUCKETS))
+        return {bucket + suffix: count for bucket, count in counts if count}

@@ -93,6 +93,9 @@ def _money(found: ReceivedSpan) -> None:
     if cost:
         assert abs(cost["total"] - sum(usd for name, usd in cost.items() if name != "total")) < 1e-9, cost
         assert set(cost) <= set(usage), "a bucket is priced that was not counted"
+    if any(name.endswith("_estimated") for name in usage):
+        assert found.attributes.get("voicespan.usage.source") == "estimated"
+        assert not any(key.startswith("gen_ai.usage.") for key in found.attributes), "an estimate is no report"
     if usage or cost:
         assert found.attributes["langfuse.observation.type"] == "generation", f"{found.name} would be counted again"
     model = found.attributes.get("gen_ai.request.model")

@@ -109,11 +109,29 @@ def test_a_model_without_a_price_has_no_cost_rather_than_none() -> None:
     assert not any("cost" in key for span in spans for key in span.attributes)
 
 
-def test_usage_that_never_came_is_missing_not_zero() -> None:
-    turn = named(tell("cc A GC BYE"), "Turn 1")
+def test_usage_of_a_turn_that_the_model_had_no_part_in_is_missing_not_zero() -> None:
+    turn = named(tell("MIC I VAE BYE"), "Turn 1")
     assert turn.attributes["voicespan.usage.source"] == "missing"
     assert "gen_ai.usage.input_tokens" not in turn.attributes
     assert "langfuse.observation.usage_details" not in turn.attributes
+
+
+def test_usage_that_never_came_is_estimated_and_says_so() -> None:
+    spans = tell("cc A GC U TC cc A GC BYE")
+    turn = named(spans, "Turn 2").attributes
+    assert turn["voicespan.usage.source"] == "estimated"
+    assert "gen_ai.usage.input_tokens" not in turn
+    details = json.loads(str(turn["langfuse.observation.usage_details"]))
+    # 100 text, 20 audio and 30 of the answer before it, one for the word that was typed; 0.2 s of voice.
+    assert details == {
+        "input_text_estimated": 131, "input_audio_estimated": 20, "output_audio_estimated": 5, "total": 156,
+    }  # fmt: skip
+    session = named(spans, "WebSocket Session").attributes
+    assert json.loads(str(session["voicespan.session.usage_details"])) == {
+        "input_text": 100, "input_audio": 20, "output_audio": 30,
+        "input_text_estimated": 131, "input_audio_estimated": 20, "output_audio_estimated": 5, "total": 306,
+    }  # fmt: skip
+    langfuse_contract.trace(spans)
 
 
 def test_the_conversation_stands_on_turns_and_session_as_chat() -> None:
