@@ -10,15 +10,16 @@ from google.genai import types
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from pydantic import BaseModel, Field
 
-from voicespan import Usage
+from voicespan import Capture, Model, Usage
 from voicespan import attributes as attr
 from voicespan import conventions as c
 from voicespan import identity as ident
 from voicespan import messages as msg
 from voicespan.gemini import content_usage
+from voicespan.guard import guarded
 from voicespan.messages import Conversation
 from voicespan.operations import EndReason, EndTool, StartSource, StartTool, ToolRecord, TurnRecord
 from voicespan_server.live import Upstream
@@ -92,10 +93,7 @@ class Exchange:
         token = otel_context.attach(trace.set_span_in_context(span, self.context))
         try:
             end = await run_tool(name, arguments)
-            told = EndTool(call_id, time.time_ns(), end.outcome, end.response, end.error)
-            span.set_attributes(attr.tool_end(told, self.capture))
-            if attr.tool_failed(end.outcome):
-                span.set_status(Status(StatusCode.ERROR, self.capture.error(end.error, end.outcome.value)))
+            _describe_tool(span, EndTool(call_id, time.time_ns(), end.outcome, end.response, end.error), self.capture)
         finally:
             otel_context.detach(token)
             span.end()
@@ -147,12 +145,8 @@ async def chat(request: ChatRequest, settings: Settings, upstream: Upstream, tel
         span.set_status(Status(StatusCode.ERROR, capture.error(str(error), type(error).__name__)))
         raise
     finally:
-        record = exchange.record(start_ns, failure)
-        span.set_attributes(attr.generation(record, upstream.chat_model, "text"))
-        if capture.on_spans:
-            asked = Conversation(settings.instructions, capture).recent() + msg.question(record, capture)
-            span.set_attributes(attr.exchange_text(asked, msg.answer(record, capture), attr.finish_reason(record)))
-        span.end(record.end_ns)
+        _describe(span, exchange.record(start_ns, failure), upstream.chat_model, settings.instructions, capture)
+        span.end()
     cost = attr.cost_of(exchange.usage, upstream.chat_model)
     usage = exchange.usage or Usage()
     return ChatResponse(
@@ -164,6 +158,21 @@ async def chat(request: ChatRequest, settings: Settings, upstream: Upstream, tel
         usage={"input": usage.input_tokens, "output": usage.output_tokens, "total": usage.total},
         cost_usd=cost.total if cost else None,
     )
+
+
+@guarded(default=None)
+def _describe(span: Span, record: TurnRecord, model: Model, instructions: str, capture: Capture) -> None:
+    span.set_attributes(attr.generation(record, model, "text"))
+    if capture.on_spans:
+        asked = Conversation(instructions, capture).recent() + msg.question(record, capture)
+        span.set_attributes(attr.exchange_text(asked, msg.answer(record, capture), attr.finish_reason(record)))
+
+
+@guarded(default=None)
+def _describe_tool(span: Span, end: EndTool, capture: Capture) -> None:
+    span.set_attributes(attr.tool_end(end, capture))
+    if attr.tool_failed(end.outcome):
+        span.set_status(Status(StatusCode.ERROR, capture.error(end.error, end.outcome.value)))
 
 
 async def _converse(exchange: Exchange, settings: Settings, upstream: Upstream) -> None:
