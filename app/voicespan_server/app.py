@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import httpx2
@@ -20,7 +19,8 @@ from pydantic import BaseModel, Field
 
 from voicespan.langfuse import LangfuseClient, LangfuseError
 from voicespan.sdk import pipeline as sdk
-from voicespan.sdk.reading import StoredSpan, TraceSummary, reader
+from voicespan.sdk.reading import StoredSpan, TraceSummary, reader_of
+from voicespan.sdk.store import Store
 from voicespan_server import __version__, voice
 from voicespan_server.chat import ChatRequest, ChatResponse, chat
 from voicespan_server.live import Upstream, connect_to
@@ -122,12 +122,12 @@ def _add_routes(app: FastAPI, server: Server) -> None:
     @app.get("/v1/traces")
     async def get_traces(limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[TraceSummary]:
         """The latest traces of this host."""
-        return await asyncio.to_thread(_latest, _store_path(server), limit)
+        return await asyncio.to_thread(_latest, server.pipeline.store, limit)
 
     @app.get("/v1/traces/{trace_id}")
     async def get_trace(trace_id: TraceId) -> list[StoredSpan]:
         """The spans of a trace, in the order in which they began."""
-        spans = await asyncio.to_thread(_spans, _store_path(server), trace_id)
+        spans = await asyncio.to_thread(_spans, server.pipeline.store, trace_id)
         if not spans:
             raise HTTPException(404, f"no trace {trace_id}")
         return spans
@@ -171,18 +171,11 @@ def _langfuse(settings: Settings) -> LangfuseClient | None:
     return LangfuseClient(settings.langfuse_public_key, secret, settings.langfuse_base_url)
 
 
-def _store_path(server: Server) -> Path:
-    path = server.pipeline.store.path
-    if path is None:
-        raise HTTPException(503, "the store is in memory: set VOICESPAN_STORE_PATH to a place that can be written")
-    return path
-
-
-def _latest(path: Path, limit: int) -> list[TraceSummary]:
-    with reader(path) as traces:
+def _latest(store: Store, limit: int) -> list[TraceSummary]:
+    with reader_of(store) as traces:
         return traces.latest(limit)
 
 
-def _spans(path: Path, trace_id: str) -> list[StoredSpan]:
-    with reader(path) as traces:
+def _spans(store: Store, trace_id: str) -> list[StoredSpan]:
+    with reader_of(store) as traces:
         return traces.spans(trace_id)

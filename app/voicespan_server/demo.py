@@ -9,7 +9,7 @@ from pathlib import Path
 import uvicorn
 from rich.console import Console
 
-from voicespan.sdk.reading import StoredSpan, reader
+from voicespan.sdk.reading import StoredSpan, reader_of
 from voicespan_server import client as voice_client
 from voicespan_server import trace_tree
 from voicespan_server.app import Server
@@ -137,7 +137,5 @@ async def _demonstrate(url: str, server: Server, console: Console) -> bool:
 def _stored(server: Server, trace_id: str) -> list[StoredSpan]:
     store = server.pipeline.store
     store.flush(5.0)
-    if store.path is None:
-        return []
-    with reader(store.path) as traces:
+    with reader_of(store) as traces:
         return traces.spans(trace_id)

@@ -13,6 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from voicespan import conventions as c
 from voicespan.sdk.database import open_for_reading
+from voicespan.sdk.store import Store
 
 Scalar = str | bool | int | float | None
 Value = Scalar | list[Scalar]
@@ -74,6 +75,21 @@ def reader(path: Path) -> Iterator[TraceReader]:
     """
     with closing(open_for_reading(path)) as database:
         yield TraceReader(database)
+
+
+@contextmanager
+def reader_of(store: Store) -> Iterator[TraceReader]:
+    """Read from a store that is open in this process, also from one in memory.
+
+    Raises:
+        StoreError: its file cannot be read.
+    """
+    if store.path is not None:
+        with reader(store.path) as found:
+            yield found
+    else:
+        with store.locked() as database:
+            yield TraceReader(database)
 
 
 class TraceReader:

@@ -11,8 +11,8 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -300,6 +300,12 @@ class Store:
         return StoreStats(
             self._written, self._dropped, queued + len(self._pending), rejected, in_memory=self.path is None
         )
+
+    @contextmanager
+    def locked(self) -> Iterator[sqlite3.Connection]:
+        """The store's own connection, while nobody else uses it: for reading one that is in memory."""
+        with self._lock:
+            yield self._database
 
     def _adopt(self) -> None:
         """Take over what processes left unsent that are gone; who does not send leaves it to those who do."""

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from voicespan.sdk import database as database_module
 from voicespan.sdk.database import StoreError, open_for_reading, open_for_writing
 from voicespan.sdk.pipeline import StoreProcessor
-from voicespan.sdk.reading import reader
+from voicespan.sdk.reading import reader, reader_of
 from voicespan.sdk.store import Store
 
 
@@ -288,6 +288,8 @@ def test_a_place_that_cannot_be_written_keeps_traces_in_memory(
     batch = store.next_batch(10, 1 << 20)
     assert batch is not None
     assert names_in(batch.request) == ["one"]
+    with reader_of(store) as traces:
+        assert [summary.name for summary in traces.latest(10)] == ["one"]
     store.close()
 
 
