@@ -24,7 +24,7 @@ from voicespan.sdk.store import Store
 from voicespan_server import __version__, voice
 from voicespan_server.chat import ChatRequest, ChatResponse, chat
 from voicespan_server.live import Upstream, connect_to
-from voicespan_server.settings import Settings, load_settings
+from voicespan_server.settings import Settings, load_settings, read_dotenv
 from voicespan_server.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         SettingsError: a setting cannot be used.
         EndpointError: an OTEL_EXPORTER_OTLP_* variable cannot be understood.
     """
+    if settings is None:
+        read_dotenv()
     server = Server(settings or load_settings())
 
     @asynccontextmanager
@@ -93,7 +95,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The voice socket is told by its own spans; instrumented, it would make one for every frame.
     FastAPIInstrumentor.instrument_app(
         app,
-        excluded_urls=f"{voice.PATH},{HEALTH}",
+        # Nor do its own health, its pages and the reading of traces make traces.
+        excluded_urls=f"{voice.PATH},{HEALTH},/v1/traces,/docs,/openapi.json,/favicon.ico",
         tracer_provider=server.pipeline.tracer_provider,
         meter_provider=server.pipeline.meter_provider,
         exclude_spans=["receive", "send"],

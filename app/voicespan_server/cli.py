@@ -36,6 +36,9 @@ Port = Annotated[int | None, typer.Option(help="Port to listen on (VOICESPAN_POR
 def main() -> None:
     """The entry point: what a user can get wrong ends in one line and exit status 2."""
     try:
+        from voicespan_server.settings import read_dotenv
+
+        read_dotenv()
         app()
     except Exception as error:
         if not isinstance(error, _usage_errors()):
@@ -67,6 +70,7 @@ def serve(
 
     endpoint_from_environment()  # a fault is told once here, not by every worker
     with _settled(host, port) as settings:
+        out.print(_introduction(settings), highlight=False, soft_wrap=True)
         uvicorn.run("voicespan_server.app:create_app", factory=True, workers=workers, **_uvicorn_options(settings))
 
 
@@ -184,6 +188,16 @@ def _settled(host: str | None, port: int | None) -> Iterator[Settings]:
         os.environ["VOICESPAN_SIMULATOR_URL"] = simulator.base_url
         os.environ["VOICESPAN_SIMULATOR_CA_FILE"] = str(simulator.ca_file)
         yield load_settings(**overrides)
+
+
+def _introduction(settings: Settings) -> str:
+    from voicespan.sdk.endpoint import endpoint_from_environment
+
+    endpoint = endpoint_from_environment()
+    return (
+        f"Voicespan on http://{settings.host}:{settings.port}: {settings.model} by {settings.chosen_backend}; "
+        f"OTLP to {endpoint.url if endpoint else 'nowhere'}, traces in {settings.store_path}"
+    )
 
 
 def _check_free(host: str, port: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -115,7 +116,7 @@ async def run(server: Server, uvicorn_server: uvicorn.Server, console: Console, 
     if once or not succeeded:
         uvicorn_server.should_exit = True
     else:
-        console.print(f"\nServing on http://{address} until Ctrl-C. The trace again: voicespan traces list")
+        console.print(f"\nServing on http://{address} until Ctrl-C. The trace again: {_command()} traces list")
     await serving
     return succeeded
 
@@ -128,10 +129,19 @@ async def _demonstrate(url: str, server: Server, console: Console) -> bool:
         console.print(f"[red]the call failed:[/red] {str(error) or type(error).__name__}")
         return False
     console.print()
-    console.print(trace_tree.build(await asyncio.to_thread(_stored, server, trace_id)))
+    spans = await asyncio.to_thread(_stored, server, trace_id)
+    if not spans:
+        console.print("[red]no span was recorded:[/red] is OTEL_SDK_DISABLED set, or a sampler that drops all?")
+        return False
+    console.print(trace_tree.build(spans))
     if link := await asyncio.to_thread(server.langfuse_link, trace_id):
         console.print(f"\nin Langfuse: {link}", highlight=False, soft_wrap=True)
     return True
+
+
+def _command() -> str:
+    """How this program was called, so that what is said can be typed."""
+    return sys.argv[0] if sys.argv[0].endswith("voicespan") else "voicespan"
 
 
 def _stored(server: Server, trace_id: str) -> list[StoredSpan]:

@@ -1,6 +1,6 @@
 """Some thirty real places in the centre of Helsinki, and plain geometry over them. Works without a network.
 
-Positions were entered by hand to about 50 metres; a distance is as the crow flies.
+Positions were entered by hand and are approximate; a distance is as the crow flies.
 """
 
 from __future__ import annotations

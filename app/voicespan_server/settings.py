@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from dotenv import load_dotenv
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -88,6 +89,14 @@ class Settings(BaseSettings):
         if self.backend == "auto":
             return "gemini" if self.gemini_api_key else "simulator"
         return self.backend
+
+
+def read_dotenv() -> None:
+    """Put the variables of `.env` in the working directory into the environment, behind those that are there.
+
+    Not only our own: OpenTelemetry and Langfuse read theirs from the environment.
+    """
+    load_dotenv(Path(".env"), override=False)
 
 
 def load_settings(**overrides: object) -> Settings:

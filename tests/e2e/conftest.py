@@ -13,6 +13,7 @@ import pytest
 from support.collector import REPOSITORY, CollectorProcess
 from support.langfuse_sink import LangfuseSink
 from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink
+from voicespan_simulator.process import SimulatorProcess
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,6 +40,13 @@ def collector_binary() -> Path:
     if os.environ.get("VOICESPAN_REQUIRE_ALL") == "1":
         pytest.fail(f"{reason}\n{found.stderr}")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Iterator[SimulatorProcess]:
+    """A Gemini that waits for nothing."""
+    with SimulatorProcess(pace="fast") as process:
+        yield process
 
 
 @pytest.fixture

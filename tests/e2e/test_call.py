@@ -24,12 +24,6 @@ pytestmark = pytest.mark.e2e
 CAPTURE = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_AND_EVENT"}
 
 
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(pace="fast") as process:
-        yield process
-
-
 @pytest.fixture
 def receiver() -> Iterator[OtlpHttpSink]:
     with OtlpHttpSink() as sink:
@@ -390,6 +384,11 @@ async def test_the_voice_socket_is_not_traced_by_frame(environ: dict[str, str], 
             await ask(caller)
             await caller.hang_up()
         trace_of(receiver, caller.trace_id)
-        server.get("/v1/traces")
-        names = {s.name for s in receiver.spans.wait_for(lambda found: any(s.name == "GET /v1/traces" for s in found))}
+        assert server.get("/v1/traces")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            server.post("/v1/sessions/s-1/score", {"value": 1})
+        assert refused.value.code == 503
+        last = "POST /v1/sessions/{session_id}/score"
+        names = {s.name for s in receiver.spans.wait_for(lambda found: any(s.name == last for s in found))}
     assert not any("websocket" in name or "ws/voice" in name or "http send" in name for name in names)
+    assert not any("/v1/traces" in name or "/healthz" in name for name in names)

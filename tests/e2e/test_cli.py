@@ -158,3 +158,17 @@ def test_a_server_that_is_stopped_or_killed_leaves_no_simulator_and_no_folder_be
             while list(tmp_path.glob("voicespan-simulator-*")) or Path(f"/proc/{pid}").exists():
                 assert time.monotonic() < deadline, f"after {number.name}: {list(tmp_path.iterdir())}"
                 time.sleep(0.05)
+
+
+def test_a_dot_env_file_counts_for_every_variable(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OTEL_EXPORTER_OTLP_ENDPOINT=nonsense\n")
+    done = voicespan(tmp_path, "serve", "--port", "0")
+    assert done.returncode == 2
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT='nonsense'" in done.stderr
+
+
+def test_the_demo_says_so_where_nothing_is_recorded(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OTEL_SDK_DISABLED=true\n")
+    done = voicespan(tmp_path, "demo", "--once", "--port", "0")
+    assert done.returncode == 1
+    assert "no span was recorded" in done.stdout

@@ -19,12 +19,6 @@ from voicespan_simulator.process import SimulatorProcess
 pytestmark = [pytest.mark.e2e, pytest.mark.collector]
 
 
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(pace="fast") as process:
-        yield process
-
-
 @pytest.fixture(params=["http/protobuf", "grpc"])
 def server(
     request: pytest.FixtureRequest, simulator: SimulatorProcess, collector: CollectorProcess

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # `envelopes` holds what records of one origin share: a ResourceSpans and a ScopeSpans without their spans. `records` is
 # insert-only; `outbox` is narrow, so that accepting a record does not rewrite it.
 _SCHEMA = (
@@ -102,6 +102,8 @@ def _version(database: sqlite3.Connection, path: Path | None) -> int:
     version = int(database.execute("PRAGMA user_version").fetchone()[0])
     if version > SCHEMA_VERSION:
         raise StoreError(f"{path} was written by a newer Voicespan (schema {version}): upgrade, or move it away")
+    if 0 < version < SCHEMA_VERSION:
+        raise StoreError(f"{path} was written by an older Voicespan (schema {version}): move it away")
     return version
 
 

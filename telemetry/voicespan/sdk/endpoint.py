@@ -71,7 +71,8 @@ def endpoint_from_environment(environ: Mapping[str, str] = os.environ) -> Endpoi
     protocol = protocol or PROTOCOLS[0]
     if protocol not in PROTOCOLS:
         raise EndpointError(f"{protocol_variable}={protocol!r} is not supported: use one of {', '.join(PROTOCOLS)}")
-    url = endpoint if "://" in endpoint else f"http://{endpoint}"
+    # gRPC's may be a bare host:port, as the specification has it.
+    url = f"http://{endpoint}" if protocol == "grpc" and "://" not in endpoint else endpoint
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise EndpointError(f"{variable}={endpoint!r} is not an http or https URL, such as http://localhost:4318")

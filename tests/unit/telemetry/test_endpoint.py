@@ -61,6 +61,7 @@ def test_grpc() -> None:
     ("environ", "named"),
     [
         ({BASE + "ENDPOINT": "ftp://x"}, BASE + "ENDPOINT"),
+        ({BASE + "ENDPOINT": "nonsense"}, BASE + "ENDPOINT"),
         ({BASE + "TRACES_ENDPOINT": "http://"}, BASE + "TRACES_ENDPOINT"),
         ({BASE + "ENDPOINT": "http://c:4318", BASE + "PROTOCOL": "http/json"}, BASE + "PROTOCOL"),
         ({BASE + "ENDPOINT": "http://c:4318", BASE + "TIMEOUT": "soon"}, BASE + "TIMEOUT"),

@@ -304,6 +304,20 @@ def test_a_damaged_file_is_named_and_left_alone(path: Path, caplog: pytest.LogCa
     store.close()
 
 
+def test_an_older_schema_is_refused_and_left_alone(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE records (id)")
+    database.execute("PRAGMA user_version=1")
+    database.close()
+    with pytest.raises(StoreError, match="older Voicespan"), reader(path):
+        pass
+    store = Store(path, queue_for_sending=True)
+    end_spans(store, "kept in memory")
+    assert store.stats().in_memory
+    assert "older Voicespan" in caplog.text
+    store.close()
+
+
 def test_a_newer_schema_is_refused(path: Path) -> None:
     database = sqlite3.connect(path)
     database.execute(f"PRAGMA user_version={database_module.SCHEMA_VERSION + 1}")
