@@ -80,10 +80,8 @@ class SimulatorProcess:
             code = self._process.poll()
             if code is not None or monotonic() > deadline:
                 problem = f"ended with {code}" if code is not None else f"was not ready in {self._start_timeout_s:g} s"
-                # The last line is what argparse and a traceback end in.
-                said = (errors_file.read_text(encoding="utf-8", errors="replace").strip() or "no output").splitlines()[
-                    -1
-                ]
+                said = errors_file.read_text(encoding="utf-8", errors="replace").strip() or "no output"
+                said = said.splitlines()[-1]  # what argparse, and a traceback, end in
                 self.stop()
                 raise SimulatorStartError(f"the simulator {problem}: {said}")
             sleep(_POLL_S)
