@@ -68,9 +68,14 @@ def serve(
 
     from voicespan.sdk.endpoint import endpoint_from_environment
 
-    endpoint_from_environment()  # a fault is told once here, not by every worker
+    endpoint = endpoint_from_environment()  # a fault is told once here, not by every worker
     with _settled(host, port) as settings:
-        out.print(_introduction(settings), highlight=False, soft_wrap=True)
+        out.print(
+            f"Voicespan on http://{settings.host}:{settings.port}: {settings.model} by {settings.chosen_backend}; "
+            f"OTLP to {endpoint.url if endpoint else 'nowhere'}, traces in {settings.store_path}",
+            highlight=False,
+            soft_wrap=True,
+        )
         uvicorn.run("voicespan_server.app:create_app", factory=True, workers=workers, **_uvicorn_options(settings))
 
 
@@ -87,7 +92,7 @@ def demo(
     from voicespan_server.app import create_app
     from voicespan_server.demo import run
 
-    if CAPTURE_VARIABLE not in os.environ:
+    if not os.environ.get(CAPTURE_VARIABLE):
         os.environ[CAPTURE_VARIABLE] = "SPAN_AND_EVENT"
         out.print(f"The demo records what is said: {CAPTURE_VARIABLE}=SPAN_AND_EVENT. Off by default.", style="dim")
     with _settled(host, port) as settings:
@@ -188,16 +193,6 @@ def _settled(host: str | None, port: int | None) -> Iterator[Settings]:
         os.environ["VOICESPAN_SIMULATOR_URL"] = simulator.base_url
         os.environ["VOICESPAN_SIMULATOR_CA_FILE"] = str(simulator.ca_file)
         yield load_settings(**overrides)
-
-
-def _introduction(settings: Settings) -> str:
-    from voicespan.sdk.endpoint import endpoint_from_environment
-
-    endpoint = endpoint_from_environment()
-    return (
-        f"Voicespan on http://{settings.host}:{settings.port}: {settings.model} by {settings.chosen_backend}; "
-        f"OTLP to {endpoint.url if endpoint else 'nowhere'}, traces in {settings.store_path}"
-    )
 
 
 def _check_free(host: str, port: int) -> None:

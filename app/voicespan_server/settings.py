@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from dotenv import load_dotenv
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -31,7 +31,7 @@ def default_store_path() -> Path:
 class Settings(BaseSettings):
     """Everything that can be set, with its default."""
 
-    model_config = SettingsConfigDict(env_prefix="VOICESPAN_", env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="VOICESPAN_", extra="ignore", env_ignore_empty=True)
 
     # the model
     backend: Backend = "auto"
@@ -92,11 +92,13 @@ class Settings(BaseSettings):
 
 
 def read_dotenv() -> None:
-    """Put the variables of `.env` in the working directory into the environment, behind those that are there.
+    """Put the variables of `.env` in the working directory into the environment, where they are unset or empty there.
 
     Not only our own: OpenTelemetry and Langfuse read theirs from the environment.
     """
-    load_dotenv(Path(".env"), override=False)
+    for name, value in dotenv_values(".env").items():
+        if value and not os.environ.get(name):
+            os.environ[name] = value
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -119,12 +119,15 @@ class VoiceSession:
         """Something happened, now or at `at_ns`."""
         if isinstance(event, _OUTPUTS) and self._lifecycle.wants_end_of_speech:
             if ended_ns := self._recent.end_of_speech_ns():
-                self._lifecycle.step(ev.EndOfSpeech(), ended_ns)
+                self._step(ev.EndOfSpeech(), ended_ns)
             self._recent.clear()
-        for operation in self._lifecycle.step(event, self.now_ns() if at_ns is None else at_ns):
+        self._step(event, self.now_ns() if at_ns is None else at_ns)
+        self._schedule()
+
+    def _step(self, event: Event, at_ns: int) -> None:
+        for operation in self._lifecycle.step(event, at_ns):
             self._emit(operation)
             self._tell(operation)
-        self._schedule()
 
     @guarded(default=None)
     def _tell(self, operation: Operation) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from voicespan_server.live import connect_to
-from voicespan_server.settings import SettingsError, load_settings
+from voicespan_server.settings import SettingsError, load_settings, read_dotenv
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +49,15 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert settings.chosen_backend == "simulator"
 
 
-def test_a_dot_env_file_is_read(tmp_path: object) -> None:
+def test_a_dot_env_file_is_read_behind_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     from pathlib import Path
 
-    Path(".env").write_text("VOICESPAN_VOICE=Kore\n")
+    monkeypatch.setenv("VOICESPAN_VOICE", "")
+    monkeypatch.setenv("VOICESPAN_MODEL", "gemini-3.1-flash-live-preview")
+    Path(".env").write_text("VOICESPAN_VOICE=Kore\nVOICESPAN_MODEL=another\n")
+    read_dotenv()
     assert load_settings().voice == "Kore"
+    assert load_settings().model == "gemini-3.1-flash-live-preview"
 
 
 def test_a_simulator_that_nobody_started_is_asked_for() -> None:

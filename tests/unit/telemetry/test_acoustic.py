@@ -147,6 +147,21 @@ def test_a_turn_counts_from_the_end_of_the_sound() -> None:
     assert turn["voicespan.time_to_first_audio"] == pytest.approx(1.5, abs=0.02)
 
 
+def test_a_turn_whose_books_were_due_is_not_lost_when_the_end_of_speech_is_told_first() -> None:
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    began = session.now_ns()
+    for event, at in events("cc A GC TC"):  # usage is owed; without a loop nobody ticks
+        session.feed(event, began + at)
+    pcm = speech(1.0) + bytes(2 * RATE)
+    for start in range(0, len(pcm), 1_280):
+        session._recent.add(pcm[start : start + 1_280], began + 2_000_000_000 + start // 1_280 * 40_000_000)
+    session._lifecycle.audio_sent()
+    session.feed(ev.ModelAudio(0.2), began + 5_000_000_000)
+    session.feed(ev.SessionClosed(ev.Close(1000)), began + 6_000_000_000)
+    assert {span.name for span in recorder.spans()} == {"Turn 1", "Turn 2", "WebSocket Session"}
+
+
 def test_typed_words_are_not_looked_for_in_the_audio() -> None:
     recorder = Recorder()
     session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
