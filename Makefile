@@ -21,7 +21,7 @@ check: dev ## style, types and the arrows between the packages
 	.venv/bin/mypy
 
 docs: dev ## the pages that are made from the code
-	$(PYTHON_BIN) -c 'from voicespan.conventions import reference_page as page; print(page(), end="")' >docs/conventions.md
+	$(PYTHON_BIN) scripts/docs
 
 lock: ## both lock files anew; needs uv
 	scripts/lock

@@ -18,6 +18,7 @@ from voicespan import attributes as attr
 from voicespan import conventions as c
 from voicespan import identity as ident
 from voicespan import messages as msg
+from voicespan.estimate import Bill
 from voicespan.gemini import content_usage
 from voicespan.guard import guarded
 from voicespan.messages import Conversation
@@ -162,7 +163,8 @@ async def chat(request: ChatRequest, settings: Settings, upstream: Upstream, tel
 
 @guarded(default=None)
 def _describe(span: Span, record: TurnRecord, model: Model, instructions: str, capture: Capture) -> None:
-    span.set_attributes(attr.generation(record, model, "text"))
+    bill = Bill(record.usage) if record.usage else None
+    span.set_attributes(attr.generation(record, model, attr.TEXT, bill))
     if capture.on_spans:
         asked = Conversation(instructions, capture).recent() + msg.question(record, capture)
         span.set_attributes(attr.exchange_text(asked, msg.answer(record, capture), attr.finish_reason(record)))

@@ -13,6 +13,7 @@ from voicespan.identity import Identity
 from voicespan.lifecycle import Lifecycle
 from voicespan.metrics import Metrics
 from voicespan.session import VoiceSession
+from voicespan.shape import TraceShape
 from voicespan.usage import Usage
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Metrics",
     "Model",
     "ToolOutcome",
+    "TraceShape",
     "Usage",
     "VoiceSession",
     "capture_from_environment",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,13 +12,14 @@ from voicespan import conventions as c
 from voicespan import messages as msg
 from voicespan.content import Capture, to_json
 from voicespan.cost import Prices
+from voicespan.estimate import Bill
 from voicespan.events import Close, ToolOutcome
 from voicespan.messages import Conversation, Message
 from voicespan.operations import (
     EndConnection,
     EndReason,
-    EndSession,
     EndTool,
+    GenerationRecord,
     InterruptionCause,
     StartTool,
     TurnRecord,
@@ -31,6 +31,8 @@ Attributes = dict[str, AttributeValue]
 
 # What the name of a bucket ends in whose tokens nobody reported.
 ESTIMATED = "_estimated"
+# gen_ai.output.type.
+SPEECH, TEXT = "speech", "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Model:
 
     def endpoint(self) -> Attributes:
         """Who serves it, and where."""
-        return _known(
+        return known(
             {
                 c.PROVIDER_NAME: self.provider,
                 c.SERVER_ADDRESS: self.server_address,
@@ -76,10 +78,10 @@ def cost_of(usage: Usage | None, model: Model, suffix: str = "") -> Cost | None:
     return Cost(prices.cost(usage, suffix), prices.source, prices.version)
 
 
-def generation(record: TurnRecord, model: Model, output_type: str, estimated: Usage | None = None) -> Attributes:
+def generation(record: TurnRecord, model: Model, output_type: str, bill: Bill | None) -> Attributes:
     """What a turn, or any other exchange with the model, says of itself: all but its text.
 
-    `estimated` stands in for usage that was not reported; it never goes into gen_ai.usage.*.
+    Where `bill` is an estimate, it never goes into gen_ai.usage.*.
     """
     found: dict[str, AttributeValue | None] = {
         c.OPERATION_NAME: c.OPERATION_GENERATE,
@@ -88,34 +90,59 @@ def generation(record: TurnRecord, model: Model, output_type: str, estimated: Us
         c.RESPONSE_MODEL: model.name,
         c.OUTPUT_TYPE: output_type,
         c.FINISH_REASONS: [finish_reason(record)],
-        c.TURN_END_REASON: record.end_reason.value,
-        c.TURN_GENERATIONS: record.generations,
-        c.ERROR_TYPE: record.error_type,
         c.LF_TYPE: "generation",
         c.LF_MODEL: model.name,
-        c.LF_LEVEL: "WARNING" if record.end_reason is EndReason.STALLED else None,
     }
-    if record.usage is None and estimated is not None:
-        return _known(found) | _estimate(estimated) | _cost(cost_of(estimated, model, ESTIMATED))
-    return _known(found) | _usage(record.usage) | _cost(cost_of(record.usage, model))
+    return known(found) | outcome(record) | billed(bill, model)
 
 
-def turn(record: TurnRecord, model: Model, estimated: Usage | None = None) -> Attributes:
-    """What a turn of a voice session says of itself beyond `generation`: all but its text."""
+def outcome(record: TurnRecord) -> Attributes:
+    """How a turn ended."""
+    return known(
+        {
+            c.TURN_END_REASON: record.end_reason.value,
+            c.TURN_GENERATIONS: record.generations,
+            c.ERROR_TYPE: record.error_type,
+            c.LF_LEVEL: "WARNING" if record.stall_kind else None,
+        }
+    )
+
+
+def inference(record: TurnRecord, part: GenerationRecord, model: Model, *, last: bool) -> Attributes:
+    """One generation of a turn as a span of its own: all but the last ended in tool calls, or in more to come."""
+    found = generation(record, model, SPEECH, Bill(part.usage) if part.usage else None)
+    found |= {c.OPERATION_NAME: c.OPERATION_REALTIME, c.TURN_GENERATIONS: 1}
+    return found if last else found | {c.FINISH_REASONS: ["tool_call"]}
+
+
+def turn(record: TurnRecord, input_audio_s: float) -> Attributes:
+    """What only a turn of a voice session says of itself; `input_audio_s` is what was sent since the turn before."""
     ttfa = record.time_to_first_audio_s
+    latency = record.latency
     found: dict[str, AttributeValue | None] = {
         c.TURN_INDEX: record.index,
         c.TURN_START_SOURCE: record.source.value,
         c.TURN_START_CONFIDENCE: "measured" if record.source.measured else "inferred",
         c.TURN_INTERRUPTED: record.interrupted,
-        c.TURN_INTERRUPTION_CAUSE: record.interruption_cause and record.interruption_cause.value,
-        c.TURN_STALL_KIND: record.stall_kind,
+        c.TURN_INTERRUPTION_CAUSE: record.interruption_cause.value if record.interruption_cause else None,
+        c.TURN_STALL_KIND: record.stall_kind.value if record.stall_kind else None,
+        c.TURN_SEARCHES: record.searches or None,
         c.TTFA: ttfa,
-        c.LATENCY_ENDPOINTING: record.endpointing_s,
+        c.TTAA: record.time_to_audible_audio_s,
+        c.TTP: record.time_to_playback_s,
+        c.LATENCY_ENDPOINTING: latency.endpointing_s,
+        c.LATENCY_ENDPOINTING_OWNER: None if latency.endpointing_s is None else c.ENDPOINTING_OWNER,
+        c.LATENCY_TOOL: latency.tool_s,
+        c.LATENCY_MODEL: latency.model_s,
+        c.LATENCY_TRANSPORT: latency.transport_s,
+        c.INPUT_AUDIO: input_audio_s,
         c.OUTPUT_AUDIO: record.output_audio_s,
+        c.HEARD_AUDIO: record.heard.duration_s if record.heard else None,
+        c.HEARD_SOURCE: record.heard.source if record.heard else None,
+        c.TIME_TO_SILENCE: record.silenced_s,
         c.LF_COMPLETION_START: _iso(record.first_audio_ns) if ttfa is not None and record.first_audio_ns else None,
     }
-    return generation(record, model, "speech", estimated) | _known(found)
+    return known(found)
 
 
 def exchange_text(
@@ -133,7 +160,7 @@ def exchange_text(
         c.LF_OUTPUT: msg.openai(answered) if answered else None,
         c.OUTPUT_MESSAGES: msg.parts(said, finish_reason) if said else None,
     }
-    return _known(found)
+    return known(found)
 
 
 def tool_start(call: StartTool, capture: Capture) -> Attributes:
@@ -142,6 +169,7 @@ def tool_start(call: StartTool, capture: Capture) -> Attributes:
         c.OPERATION_NAME: c.OPERATION_TOOL,
         c.TOOL_NAME: call.name,
         c.TOOL_TYPE: "function",
+        c.TOOL_BLOCKING: call.blocking,
         c.TOOL_CALL_ID: call.call_id,
         c.LF_TYPE: "tool",
     }
@@ -153,7 +181,7 @@ def tool_start(call: StartTool, capture: Capture) -> Attributes:
 
 def tool_end(end: EndTool, capture: Capture) -> Attributes:
     """How a tool call ended."""
-    found: Attributes = {c.TOOL_OUTCOME: end.outcome.value}
+    found: Attributes = {c.TOOL_OUTCOME: end.outcome.value, c.TOOL_RESPONSES: end.responses}
     if tool_failed(end.outcome):
         found[c.ERROR_TYPE] = end.outcome.value
     if capture.on_spans and end.result:
@@ -170,59 +198,33 @@ def tool_failed(outcome: ToolOutcome) -> bool:
 def connection_end(end: EndConnection) -> Attributes:
     """What dialling the model came to."""
     close = end.close
-    return _known(
+    return known(
         {
             c.CONNECTION_INDEX: end.index,
-            c.CONNECTION_SETUP: end.setup_s,
-            c.CONNECTION_GAP: end.gap_s,
+            c.CONNECTION_SETUP: end.setup_s if end.connected else None,
+            c.CONNECTION_GAP: end.gap_s if end.connected else None,
             c.CONNECTION_RESUMED: end.resumed,
             c.CONNECTION_HANDLE_AGE: end.handle_age_s,
             c.CONNECTION_GO_AWAY: end.go_away_time_left_s,
-            c.CONNECTION_CLOSE_CODE: close.code if close else None,
-            c.CONNECTION_CLOSE_REASON: close.reason if close else None,
-            c.CONNECTION_CLOSE_INITIATOR: close.initiator if close else None,
+            **(connection_close(close) if close else {}),
             c.ERROR_TYPE: end.error_type,
         }
     )
 
 
-def session_end(end: EndSession, cost_usd: float | None, input_audio_s: float, estimated: Usage) -> Attributes:
-    """A session's totals and how it ended. Zeros are stated; a cost is only where one is known."""
-    totals = end.totals
-    ttfa = sorted(totals.times_to_first_audio_s)
-    found: dict[str, AttributeValue | None] = {
-        c.SESSION_TURNS: totals.turns,
-        c.SESSION_GENERATIONS: totals.generations,
-        c.SESSION_TOOL_CALLS: totals.tool_calls,
-        c.SESSION_CONNECTIONS: totals.connections,
-        c.SESSION_RECONNECTS: totals.reconnects,
-        c.SESSION_INTERRUPTIONS: totals.interruptions,
-        c.SESSION_BARGE_INS: totals.barge_ins,
-        c.SESSION_TURNS_WITHOUT_USAGE: totals.turns_without_usage,
-        c.SESSION_INPUT_AUDIO: input_audio_s,
-        c.SESSION_OUTPUT_AUDIO: totals.output_audio_s,
-        c.SESSION_COST: cost_usd,
-        c.SESSION_USAGE: to_json(
-            {**totals.usage.buckets(), **estimated.buckets(ESTIMATED), "total": totals.usage.total + estimated.total}
-        ),
-        c.SESSION_PROVIDER_TOTAL: totals.usage.provider_total,
-        c.SESSION_TTFA_P50: percentile(ttfa, 0.50),
-        c.SESSION_TTFA_P95: percentile(ttfa, 0.95),
-        **_close(end.close),
-        c.ERROR_TYPE: end.error_type,
+def connection_close(close: Close) -> Attributes:
+    """How a connection to the model ended."""
+    return {
+        c.CONNECTION_CLOSE_CODE: close.code,
+        c.CONNECTION_CLOSE_REASON: close.reason,
+        c.CONNECTION_CLOSE_INITIATOR: close.initiator,
     }
-    stated = _known(found)
-    prefix = "voicespan.session."
-    for_filters = {
-        c.LF_METADATA + name.removeprefix(prefix): value for name, value in stated.items() if name.startswith(prefix)
-    }
-    return stated | for_filters
 
 
 def session_text(conversation: Conversation) -> Attributes:
     """The transcript: all but the last answer in, the last answer out."""
     before, last = conversation.without_last_answer()
-    return _known({c.LF_INPUT: msg.openai(before) if before else None, c.LF_OUTPUT: msg.openai(last) if last else None})
+    return known({c.LF_INPUT: msg.openai(before) if before else None, c.LF_OUTPUT: msg.openai(last) if last else None})
 
 
 def finish_reason(record: TurnRecord) -> str:
@@ -234,31 +236,29 @@ def finish_reason(record: TurnRecord) -> str:
     return "stop" if record.end_reason is EndReason.COMPLETED else record.end_reason.value
 
 
-def percentile(ordered: Sequence[float], q: float) -> float | None:
-    """The nearest-rank percentile of sorted numbers; None of none."""
-    return ordered[max(0, math.ceil(q * len(ordered)) - 1)] if ordered else None
-
-
-def _usage(usage: Usage | None) -> Attributes:
-    if usage is None:
+def billed(bill: Bill | None, model: Model) -> Attributes:
+    """Tokens and what they cost: reported, estimated or missing."""
+    if bill is None:
         return {c.USAGE_SOURCE: "missing"}
+    usage = bill.usage
+    again = known({c.USAGE_FRESH: bill.fresh_input_tokens, c.USAGE_REBILLED: bill.rebilled_input_tokens})
+    if bill.estimated:
+        details = {**usage.buckets(ESTIMATED), "total": usage.total}
+        cost = _cost(cost_of(usage, model, ESTIMATED))
+        return {c.USAGE_SOURCE: "estimated", c.LF_USAGE: to_json(details), **again, **cost}
     found: Attributes = {
         c.USAGE_SOURCE: "provider",
         c.INPUT_TOKENS: usage.input_tokens,
         c.OUTPUT_TOKENS: usage.output_tokens,
         c.PROVIDER_TOTAL: usage.provider_total,
         c.LF_USAGE: to_json({**usage.buckets(), "total": usage.total}),
+        **again,
     }
     if usage.input_cached:
         found[c.CACHE_READ_TOKENS] = usage.input_cached
     if usage.output_reasoning:
         found[c.REASONING_TOKENS] = usage.output_reasoning
-    return found
-
-
-def _estimate(usage: Usage) -> Attributes:
-    details = {**usage.buckets(ESTIMATED), "total": usage.total}
-    return {c.USAGE_SOURCE: "estimated", c.LF_USAGE: to_json(details)}
+    return found | _cost(cost_of(usage, model))
 
 
 def _cost(cost: Cost | None) -> Attributes:
@@ -267,18 +267,11 @@ def _cost(cost: Cost | None) -> Attributes:
     return {c.LF_COST: to_json(cost.details), c.COST_SOURCE: cost.source, c.COST_VERSION: cost.version}
 
 
-def _close(close: Close) -> Attributes:
-    return {
-        c.SESSION_CLOSE_CODE: close.code,
-        c.SESSION_CLOSE_REASON: close.reason,
-        c.SESSION_CLOSE_INITIATOR: close.initiator,
-    }
-
-
 def _iso(at_ns: int) -> str:
     at = datetime.fromtimestamp(at_ns // 1_000_000_000, UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ns % 1_000_000_000 // 1_000:06d}Z"
 
 
-def _known(found: dict[str, AttributeValue | None]) -> Attributes:
+def known(found: Mapping[str, AttributeValue | None]) -> Attributes:
+    """What has a value."""
     return {name: value for name, value in found.items() if value is not None}

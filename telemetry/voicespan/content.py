@@ -1,7 +1,7 @@
 """What text may leave the process: transcripts, messages, tool arguments and results, instructions.
 
-Off unless asked for by OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT (NO_CONTENT, SPAN_ONLY, EVENT_ONLY or
-SPAN_AND_EVENT). Spans are where Voicespan puts content, so EVENT_ONLY leaves it out of them.
+Off unless asked for by OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT: NO_CONTENT, SPAN_ONLY, EVENT_ONLY or
+SPAN_AND_EVENT. The event is `gen_ai.client.inference.operation.details`, one for each turn.
 """
 
 from __future__ import annotations
@@ -16,21 +16,32 @@ from voicespan.guard import report
 from voicespan.redaction import redact, redact_values
 
 CAPTURE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-_MODES = {"NO_CONTENT": False, "EVENT_ONLY": False, "SPAN_ONLY": True, "SPAN_AND_EVENT": True}
+# By mode: on spans, on events.
+_MODES = {
+    "NO_CONTENT": (False, False),
+    "SPAN_ONLY": (True, False),
+    "EVENT_ONLY": (False, True),
+    "SPAN_AND_EVENT": (True, True),
+}
 
 # One captured field holds at most this many characters: backends cut or reject spans beyond a few megabytes.
 MAX_FIELD = 16_384
-_CUT = " […]"
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Whether content goes on spans, and what is done to each text first: by default, `voicespan.redaction`."""
+    """Whether content goes on spans and events, and what is done to each text first: by default, it is redacted."""
 
     on_spans: bool = False
+    on_events: bool = False
     redact: Callable[[str], str] = redact
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether any text may leave."""
+        return self.on_spans or self.on_events
 
     def text(self, text: str) -> str:
         """A text as it may leave: redacted, then cut to `MAX_FIELD` characters."""
@@ -59,7 +70,16 @@ def to_json(value: object) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MAX_FIELD else text[: MAX_FIELD - len(_CUT)] + _CUT
+    """At most `MAX_FIELD` characters, the last of which say about how many are missing."""
+    if len(text) <= MAX_FIELD:
+        return text
+    kept = MAX_FIELD - len(_missing(len(text)))
+    missing = _missing(len(text) - kept)
+    return text[: MAX_FIELD - len(missing)] + missing
+
+
+def _missing(count: int) -> str:
+    return f" [… about {count} more characters]"
 
 
 def capture_from_environment(environ: Mapping[str, str] = os.environ) -> Capture:
@@ -68,4 +88,5 @@ def capture_from_environment(environ: Mapping[str, str] = os.environ) -> Capture
     mode = _MODES.get(asked.upper() or "NO_CONTENT")
     if mode is None:
         logger.warning("%s=%r is none of %s: no content is captured", CAPTURE_VARIABLE, asked, ", ".join(_MODES))
-    return Capture(on_spans=bool(mode))
+    on_spans, on_events = mode or _MODES["NO_CONTENT"]
+    return Capture(on_spans, on_events)

@@ -1,62 +1,32 @@
 """Every name that Voicespan emits, with type, unit, origin and stability. A rename touches this file only.
 
-Constants are plain strings; `ATTRIBUTES` and `SPANS` hold what is known of them, and the reference page in docs/ is
-made from these tables.
+Constants are plain strings; the tables hold what is known of them, and the reference page and the registry in docs/
+are made from these.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from voicespan.tables import (
+    GENAI,
+    LANGFUSE,
+    OTEL,
+    OWN,
+    PROPOSED,
+    Attribute,
+    AttributeType,
+    EventName,
+    Kind,
+    Metric,
+    SpanName,
+    Stability,
+)
 
 SCOPE = "voicespan"
-
-OTEL = "OpenTelemetry semantic conventions"
-GENAI = "OpenTelemetry GenAI semantic conventions"
-LANGFUSE = "Langfuse's OTLP endpoint"
-OWN = "Voicespan"
-
-Stability = Literal["stable", "development"]
-AttributeType = Literal["string", "int", "double", "boolean", "string[]", "JSON string"]
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """An attribute's name and what its values are. `unit` is a UCUM code, or empty."""
-
-    name: str
-    type: AttributeType
-    unit: str
-    brief: str
-    origin: str
-    stability: Stability
-
-
-@dataclass(frozen=True, slots=True)
-class SpanName:
-    """A span's name (a template where it has a part in braces), kind, and what it lasts for."""
-
-    name: str
-    kind: Literal["SERVER", "CLIENT", "INTERNAL"]
-    brief: str
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A metric's name, instrument, unit (UCUM) and, for a histogram, the buckets it advises."""
-
-    name: str
-    instrument: Literal["histogram", "counter", "updowncounter"]
-    unit: str
-    brief: str
-    origin: str
-    attributes: tuple[str, ...]
-    buckets: tuple[float, ...] = ()
-
 
 ATTRIBUTES: dict[str, Attribute] = {}
 SPANS: dict[str, SpanName] = {}
 METRICS: dict[str, Metric] = {}
+EVENTS: dict[str, EventName] = {}
 
 
 def _attribute(  # noqa: PLR0917 - a table's row, read as one
@@ -66,23 +36,15 @@ def _attribute(  # noqa: PLR0917 - a table's row, read as one
     return name
 
 
-def _span(name: str, kind: Literal["SERVER", "CLIENT", "INTERNAL"], brief: str) -> str:
-    SPANS[name] = SpanName(name, kind, brief)
+def _span(name: str, kind: Kind, brief: str, attributes: tuple[str, ...]) -> str:
+    SPANS[name] = SpanName(name, kind, brief, attributes)
     return name
 
 
-# --- spans ----------------------------------------------------------------------------------------------------------
+def _event(name: str, brief: str, attributes: tuple[str, ...], origin: str = OWN, *, mirrored: bool = True) -> str:
+    EVENTS[name] = EventName(name, brief, origin, attributes, mirrored)
+    return name
 
-VOICE_SESSION = _span("Voice Session", "SERVER", "the upgrade request, until accept or refusal")
-WEBSOCKET_SESSION = _span("WebSocket Session", "INTERNAL", "the call, from accept to close")
-LIVE_CONNECTION = _span(
-    "Live Connection {index}",
-    "CLIENT",
-    "dial and setup of one connection to the model; from the second on it starts where the former one stopped serving",
-)
-TURN = _span("Turn {index}", "CLIENT", "from the end of the user's words to the end of the model's answer")
-TOOL = _span("tool-{name}", "INTERNAL", "from the model's call to the response that was sent back")
-CHAT = _span("Chat", "CLIENT", "a typed question over REST, its tools and its answer")
 
 # --- identity -------------------------------------------------------------------------------------------------------
 
@@ -125,6 +87,15 @@ SERVER_ADDRESS = _attribute("server.address", "string", "the provider's host", O
 SERVER_PORT = _attribute("server.port", "int", "the provider's port", OTEL, stability="stable")
 ERROR_TYPE = _attribute("error.type", "string", "what went wrong, as a low-cardinality name", OTEL, stability="stable")
 
+HTTP_METHOD = _attribute("http.request.method", "string", "GET", OTEL, stability="stable")
+HTTP_ROUTE = _attribute("http.route", "string", "the socket's path", OTEL, stability="stable")
+HTTP_STATUS = _attribute(
+    "http.response.status_code", "int", "101, or what the upgrade was refused with", OTEL, stability="stable"
+)
+URL_SCHEME = _attribute("url.scheme", "string", "ws or wss", OTEL, stability="stable")
+URL_PATH = _attribute("url.path", "string", "without the query: tokens travel in those", OTEL, stability="stable")
+NETWORK_PROTOCOL = _attribute("network.protocol.name", "string", "websocket", OTEL, stability="stable")
+
 # --- the session ----------------------------------------------------------------------------------------------------
 
 _SESSION = "voicespan.session."
@@ -135,8 +106,18 @@ SESSION_CONNECTIONS = _attribute(_SESSION + "connections", "int", "connections d
 SESSION_RECONNECTS = _attribute(_SESSION + "reconnects", "int", "connections after the first", OWN, "{connection}")
 SESSION_INTERRUPTIONS = _attribute(_SESSION + "interruptions", "int", "answers cut short", OWN, "{interruption}")
 SESSION_BARGE_INS = _attribute(_SESSION + "barge_ins", "int", "answers cut short by speech", OWN, "{interruption}")
+SESSION_STALLS = _attribute(_SESSION + "stalls", "int", "answers that were due and did not come", OWN, "{stall}")
 SESSION_INPUT_AUDIO = _attribute(_SESSION + "input_audio_duration", "double", "audio sent to the model", OWN, "s")
 SESSION_OUTPUT_AUDIO = _attribute(_SESSION + "output_audio_duration", "double", "audio the model sent", OWN, "s")
+SESSION_DROPPED_AUDIO = _attribute(
+    _SESSION + "dropped_audio_duration", "double", "the user's audio that the model did not take in time", OWN, "s"
+)
+SESSION_FRESH = _attribute(
+    _SESSION + "fresh_input_tokens", "int", "input tokens billed for the first time", OWN, "{token}"
+)
+SESSION_REBILLED = _attribute(
+    _SESSION + "rebilled_input_tokens", "int", "input tokens of the conversation so far, billed again", OWN, "{token}"
+)
 SESSION_COST = _attribute(_SESSION + "cost", "double", "cost of all priced usage, at list price", OWN, "USD")
 SESSION_USAGE = _attribute(_SESSION + "usage_details", "JSON string", "tokens by bucket over the session", OWN)
 SESSION_PROVIDER_TOTAL = _attribute(
@@ -183,6 +164,7 @@ TURN_INTERRUPTION_CAUSE = _attribute(
 )
 TURN_GENERATIONS = _attribute(_TURN + "generations", "int", "generations in this turn", OWN, "{generation}")
 TURN_STALL_KIND = _attribute(_TURN + "stall_kind", "string", "how an expected answer failed to come", OWN)
+TURN_SEARCHES = _attribute(_TURN + "searches", "int", "web searches that the answer rests on", OWN, "{search}")
 TTFA = _attribute(
     "voicespan.time_to_first_audio",
     "double",
@@ -190,14 +172,69 @@ TTFA = _attribute(
     OWN,
     "s",
 )
+TTAA = _attribute(
+    "voicespan.time_to_audible_audio",
+    "double",
+    "as time_to_first_audio, plus the silence that it begins with",
+    OWN,
+    "s",
+)
+TTP = _attribute(
+    "voicespan.time_to_playback", "double", "from the turn's start until the client said that it plays", OWN, "s"
+)
+_LATENCY = "voicespan.latency."
 LATENCY_ENDPOINTING = _attribute(
-    "voicespan.latency.endpointing",
+    _LATENCY + "endpointing",
     "double",
     "from the end of the user's sound to the provider's decision that speech had ended",
     OWN,
     "s",
 )
+LATENCY_ENDPOINTING_OWNER = _attribute(
+    _LATENCY + "endpointing.owner", "string", "the setting that decides how long that takes", OWN
+)
+LATENCY_TOOL = _attribute(_LATENCY + "tool", "double", "tools that ran before the first audio", OWN, "s")
+LATENCY_MODEL = _attribute(
+    _LATENCY + "model",
+    "double",
+    "from the decision to the first audio, less tools; absent where the decision is not known",
+    OWN,
+    "s",
+)
+LATENCY_TRANSPORT = _attribute(
+    _LATENCY + "transport",
+    "double",
+    "from the first audio's arrival to its playback, as the client reported it",
+    OWN,
+    "s",
+)
+INPUT_AUDIO = _attribute(
+    "voicespan.audio.input_duration", "double", "audio sent to the model since the turn before it began", OWN, "s"
+)
 OUTPUT_AUDIO = _attribute("voicespan.audio.output_duration", "double", "audio the model sent in this turn", OWN, "s")
+HEARD_AUDIO = _attribute(
+    "voicespan.audio.heard_duration", "double", "how much of an interrupted answer had been played", OWN, "s"
+)
+HEARD_SOURCE = _attribute(
+    "voicespan.audio.heard_source", "string", "reported by the client, or inferred from the clock", OWN
+)
+TIME_TO_SILENCE = _attribute(
+    "voicespan.barge_in.time_to_silence",
+    "double",
+    "from the user's talking over the answer to the silence that the client reported",
+    OWN,
+    "s",
+)
+USAGE_FRESH = _attribute(
+    "voicespan.usage.fresh_input_tokens", "int", "input tokens billed for the first time", OWN, "{token}"
+)
+USAGE_REBILLED = _attribute(
+    "voicespan.usage.rebilled_input_tokens",
+    "int",
+    "input tokens that repeat the conversation so far, as every turn's prompt does",
+    OWN,
+    "{token}",
+)
 USAGE_SOURCE = _attribute(
     "voicespan.usage.source",
     "string",
@@ -213,7 +250,19 @@ PROVIDER_TOTAL = _attribute(
 )
 COST_SOURCE = _attribute("voicespan.cost.source", "string", "whose price list was used", OWN)
 COST_VERSION = _attribute("voicespan.cost.version", "string", "its version", OWN)
+TOOL_BLOCKING = _attribute(
+    "voicespan.tool.blocking", "boolean", "the model waits for the response; where it does not, it goes on talking", OWN
+)
+TOOL_RESPONSES = _attribute("voicespan.tool.responses", "int", "responses that were sent", OWN, "{response}")
 TOOL_OUTCOME = _attribute("voicespan.tool.outcome", "string", "ok, error, timeout, cancelled or orphaned", OWN)
+
+# --- links and events -----------------------------------------------------------------------------------------------
+
+LINK = _attribute("voicespan.link", "string", "what a link leads to: client, session, turn or tool", OWN)
+ANOMALY = _attribute("voicespan.anomaly", "string", "what came that should not have", OWN)
+REALTIME_SESSION_ID = _attribute(
+    "gen_ai.realtime_session.id", "string", "one connection to the model: the session's id and the index", PROPOSED
+)
 
 # --- Langfuse -------------------------------------------------------------------------------------------------------
 
@@ -235,11 +284,12 @@ LF_METADATA = "langfuse.observation.metadata."
 
 TOKEN_TYPE = _attribute("gen_ai.token.type", "string", "input or output", GENAI)
 TOKEN_BUCKET = _attribute("voicespan.token.bucket", "string", "the usage bucket, such as input_audio", OWN)
+LATENCY_PART = _attribute("voicespan.latency.part", "string", "endpointing, tool, model or transport", OWN)
 AUDIO_DIRECTION = _attribute("voicespan.audio.direction", "string", "input (to the model) or output", OWN)
 
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
-# Every one carries these, and what its row names.
+# Every one of a session carries these, and what its row names.
 METRIC_ATTRIBUTES = (PROVIDER_NAME, REQUEST_MODEL, BACKEND)
 _OPERATION_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TOKENS = tuple(float(4**power) for power in range(14))
@@ -288,6 +338,49 @@ METRIC_TTFA = _histogram(
     (TURN_START_SOURCE,),
     _LATENCY_S,
 )
+METRIC_TTAA = _histogram(
+    "voicespan.time_to_audible_audio",
+    "s",
+    "as time to first audio, plus the silence that it begins with",
+    OWN,
+    (TURN_START_SOURCE,),
+    _LATENCY_S,
+)
+METRIC_TTP = _histogram(
+    "voicespan.time_to_playback",
+    "s",
+    "from a turn's start until the client said that it plays",
+    OWN,
+    (TURN_START_SOURCE,),
+    _LATENCY_S,
+)
+METRIC_LATENCY = _histogram(
+    "voicespan.latency", "s", "what a user waited for, in parts", OWN, (LATENCY_PART,), (0.01, 0.05, *_LATENCY_S)
+)
+METRIC_GAP = _histogram(
+    "voicespan.inter_turn.gap",
+    "s",
+    "from the end of an answer to the start of the next turn",
+    OWN,
+    (),
+    (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0),
+)
+METRIC_HEARD_RATIO = _histogram(
+    "voicespan.interruption.heard_ratio",
+    "1",
+    "how much of an interrupted answer had been played",
+    OWN,
+    (HEARD_SOURCE, TURN_INTERRUPTION_CAUSE),
+    (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0),
+)
+METRIC_TIME_TO_SILENCE = _histogram(
+    "voicespan.barge_in.time_to_silence",
+    "s",
+    "from the user's talking over an answer to the silence that the client reported",
+    OWN,
+    (),
+    _LATENCY_S,
+)
 METRIC_TURN_DURATION = _histogram("voicespan.turn.duration", "s", "turns", OWN, (TURN_END_REASON,), _TURN_S)
 METRIC_SESSION_DURATION = _histogram(
     "voicespan.session.duration",
@@ -309,11 +402,16 @@ METRIC_TURNS = _counter("voicespan.turns", "{turn}", "turns that ended", (TURN_E
 METRIC_INTERRUPTIONS = _counter(
     "voicespan.interruptions", "{interruption}", "answers cut short", (TURN_INTERRUPTION_CAUSE,)
 )
+METRIC_STALLS = _counter(
+    "voicespan.turn.stalls", "{stall}", "answers that were due and did not come", (TURN_STALL_KIND,)
+)
 METRIC_TOKENS = _counter("voicespan.tokens", "{token}", "tokens by bucket", (TOKEN_TYPE, TOKEN_BUCKET))
 METRIC_COST = _counter(
     "voicespan.cost", "USD", "at list price; simulated calls cost nothing here", (TOKEN_TYPE, TOKEN_BUCKET)
 )
 METRIC_AUDIO = _counter("voicespan.audio.duration", "s", "audio sent to and by the model", (AUDIO_DIRECTION,))
+METRIC_DROPPED_AUDIO = _counter("voicespan.audio.dropped", "s", "the user's audio that the model did not take in time")
+METRIC_ANOMALIES = _counter("voicespan.anomalies", "{event}", "what came that should not have", (ANOMALY,))
 METRIC_RECONNECTS = _counter(
     "voicespan.connection.reconnects",
     "{connection}",
@@ -328,54 +426,190 @@ METRIC_SESSIONS_ACTIVE = "voicespan.sessions.active"
 METRICS[METRIC_SESSIONS_ACTIVE] = Metric(
     METRIC_SESSIONS_ACTIVE, "updowncounter", "{session}", "calls in progress", OWN, ()
 )
+METRIC_ERRORS = "voicespan.telemetry.errors"
+METRICS[METRIC_ERRORS] = Metric(
+    METRIC_ERRORS, "counter", "{error}", "errors of telemetry's own, swallowed so that the call goes on", OWN, ()
+)
+
+# --- spans ----------------------------------------------------------------------------------------------------------
+
+IDENTITY = (SESSION_ID, USER_ID, CONVERSATION_ID, BACKEND, LF_TRACE_NAME, LF_TRACE_TAGS)
+_COMMON = (*IDENTITY, LF_TYPE, ERROR_TYPE)
+_ENDPOINT = (PROVIDER_NAME, SERVER_ADDRESS, SERVER_PORT)
+_USAGE = (
+    USAGE_SOURCE,
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    CACHE_READ_TOKENS,
+    REASONING_TOKENS,
+    PROVIDER_TOTAL,
+    USAGE_FRESH,
+    USAGE_REBILLED,
+    LF_USAGE,
+    LF_COST,
+    COST_SOURCE,
+    COST_VERSION,
+)
+_TEXT = (INPUT_MESSAGES, OUTPUT_MESSAGES, SYSTEM_INSTRUCTIONS, LF_INPUT, LF_OUTPUT)
+_GENERATION = (
+    *_COMMON,
+    *_ENDPOINT,
+    OPERATION_NAME,
+    REQUEST_MODEL,
+    RESPONSE_MODEL,
+    OUTPUT_TYPE,
+    FINISH_REASONS,
+    TURN_END_REASON,
+    TURN_GENERATIONS,
+    LF_MODEL,
+    LF_LEVEL,
+    *_USAGE,
+    *_TEXT,
+)
+_CLOSE = (SESSION_CLOSE_CODE, SESSION_CLOSE_REASON, SESSION_CLOSE_INITIATOR)
+_CONNECTION_CLOSE = (CONNECTION_CLOSE_CODE, CONNECTION_CLOSE_REASON, CONNECTION_CLOSE_INITIATOR)
+SESSION_TOTALS = tuple(name for name in ATTRIBUTES if name.startswith(_SESSION) and name not in _CLOSE)
+
+VOICE_SESSION = _span(
+    "Voice Session",
+    "SERVER",
+    "the upgrade request, until accept or refusal",
+    (*_COMMON, HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS, URL_SCHEME, URL_PATH, NETWORK_PROTOCOL),
+)
+WEBSOCKET_SESSION = _span(
+    "WebSocket Session",
+    "INTERNAL",
+    "the call, from accept to close",
+    (*_COMMON, ENTRY, *SESSION_TOTALS, *_CLOSE, LF_INPUT, LF_OUTPUT),
+)
+LIVE_CONNECTION = _span(
+    "Live Connection {index}",
+    "CLIENT",
+    "dial and setup of one connection to the model; from the second on it starts where the former one stopped serving",
+    (
+        *_COMMON,
+        *_ENDPOINT,
+        CONNECTION_INDEX,
+        CONNECTION_SETUP,
+        CONNECTION_GAP,
+        CONNECTION_RESUMED,
+        CONNECTION_HANDLE_AGE,
+        CONNECTION_GO_AWAY,
+        *_CONNECTION_CLOSE,
+    ),
+)
+TURN = _span(
+    "Turn {index}",
+    "CLIENT",
+    "from the end of the user's words to the end of the answer; INTERNAL where generations have spans of their own",
+    (
+        *_GENERATION,
+        ENTRY,
+        *(name for name in ATTRIBUTES if name.startswith((_TURN, _LATENCY, "voicespan.audio.", "voicespan.time_to_"))),
+        TIME_TO_SILENCE,
+        LF_COMPLETION_START,
+    ),
+)
+REALTIME_INFERENCE = _span(
+    "realtime_inference {model}",
+    "CLIENT",
+    "one generation of a turn; only with the setting generation_spans. The name is one proposed for OpenTelemetry",
+    _GENERATION,
+)
+TOOL = _span(
+    "tool-{name}",
+    "INTERNAL",
+    "from the model's call to the response that was sent back",
+    (
+        *_COMMON,
+        OPERATION_NAME,
+        TOOL_NAME,
+        TOOL_TYPE,
+        TOOL_CALL_ID,
+        TOOL_OUTCOME,
+        TOOL_BLOCKING,
+        TOOL_RESPONSES,
+        TOOL_ARGUMENTS,
+        TOOL_RESULT,
+        LF_INPUT,
+        LF_OUTPUT,
+    ),
+)
+USER_SPEECH = _span(
+    "user_speech", "INTERNAL", "the user's speech, where the client marked both ends; opt-in", (*_COMMON, TURN_INDEX)
+)
+AGENT_SPEECH = _span(
+    "agent_speech", "INTERNAL", "the answer as the client reported playing it; opt-in", (*_COMMON, TURN_INDEX)
+)
+CHAT = _span("Chat", "CLIENT", "a typed question over REST, its tools and its answer", (*_GENERATION, ENTRY))
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+EVENT_CONNECTION_STARTED = _event(
+    "gen_ai.client.realtime_session.started",
+    "a connection to the model serves",
+    (*_ENDPOINT, REQUEST_MODEL, REALTIME_SESSION_ID, CONNECTION_INDEX),
+    PROPOSED,
+)
+EVENT_CONNECTION_ENDED = _event(
+    "gen_ai.client.realtime_session.ended",
+    "a connection that served has ended",
+    (*_ENDPOINT, REQUEST_MODEL, REALTIME_SESSION_ID, CONNECTION_INDEX, *_CONNECTION_CLOSE, ERROR_TYPE),
+    PROPOSED,
+)
+EVENT_RECONNECT = _event(
+    "voicespan.reconnect", "another connection is dialled in the place of one that ended", (CONNECTION_INDEX,)
+)
+EVENT_RESUMED = _event(
+    "voicespan.resumed",
+    "another connection serves",
+    (CONNECTION_INDEX, CONNECTION_GAP, CONNECTION_RESUMED, CONNECTION_HANDLE_AGE),
+)
+EVENT_GO_AWAY = _event("voicespan.go_away", "the provider will cut the connection", (CONNECTION_GO_AWAY,))
+EVENT_STALL = _event("voicespan.stall", "an answer has been due for too long", (TURN_INDEX, TURN_STALL_KIND))
+EVENT_LATE_INTERRUPTION = _event(
+    "voicespan.late_interruption",
+    "an answer was cut, while it was played, whose turn had been told",
+    (TURN_INDEX, TURN_INTERRUPTION_CAUSE),
+)
+EVENT_LOOSE_USAGE = _event(
+    "voicespan.usage_without_turn", "usage that belongs to no turn: the session's", (LF_USAGE, PROVIDER_TOTAL)
+)
+EVENT_PROTOCOL_ERROR = _event("voicespan.protocol_error", "something came that should not have", (ANOMALY, ERROR_TYPE))
+EVENT_SUMMARY = _event(
+    "voicespan.session.summary",
+    "a session's totals, as on its span",
+    (*SESSION_TOTALS, *_CLOSE, ERROR_TYPE),
+    mirrored=False,
+)
+EVENT_DETAILS = _event(
+    "gen_ai.client.inference.operation.details",
+    "what was said in a turn; opt-in",
+    (
+        *_ENDPOINT,
+        OPERATION_NAME,
+        REQUEST_MODEL,
+        RESPONSE_MODEL,
+        OUTPUT_TYPE,
+        FINISH_REASONS,
+        TURN_INDEX,
+        INPUT_TOKENS,
+        OUTPUT_TOKENS,
+        INPUT_MESSAGES,
+        OUTPUT_MESSAGES,
+        SYSTEM_INSTRUCTIONS,
+    ),
+    GENAI,
+    mirrored=False,
+)
 
 # --- values ---------------------------------------------------------------------------------------------------------
 
 TRACE_NAME = VOICE_SESSION
 OPERATION_GENERATE = "generate_content"
 OPERATION_TOOL = "execute_tool"
+OPERATION_REALTIME = "realtime_inference"
 PROVIDER_GEMINI = "gcp.gemini"
 PROVIDER_VERTEX = "gcp.vertex_ai"
-
-
-def reference_page() -> str:
-    """docs/conventions.md."""
-    spans = [f"| `{s.name}` | {s.kind} | {s.brief} |" for s in SPANS.values()]
-    metrics = [
-        f"| `{m.name}` | {m.instrument} | {m.unit} | {m.brief} | {', '.join(f'`{a}`' for a in m.attributes) or '–'} |"
-        for m in METRICS.values()
-    ]
-    attributes = [
-        f"| `{a.name}` | {a.type} | {a.unit or '–'} | {a.brief} | {a.origin} | {a.stability} |"
-        for a in ATTRIBUTES.values()
-    ]
-    return "\n".join(
-        [
-            "# Names",
-            "",
-            "Made from `telemetry/voicespan/conventions.py` by `make docs`; edit that.",
-            "",
-            "## Spans",
-            "",
-            "| name | kind | from … to |",
-            "|---|---|---|",
-            *spans,
-            "",
-            "## Attributes",
-            "",
-            "| name | type | unit | what | origin | stability |",
-            "|---|---|---|---|---|---|",
-            *attributes,
-            "",
-            f"The session span's totals stand once more under `{LF_METADATA}*`, where Langfuse can filter by them.",
-            "",
-            "## Metrics",
-            "",
-            f"Each also carries {', '.join(f'`{name}`' for name in METRIC_ATTRIBUTES)}, and none an id.",
-            "",
-            "| name | instrument | unit | what | attributes |",
-            "|---|---|---|---|---|",
-            *metrics,
-            "",
-        ]
-    )
+# Who decides how long the provider waits before it takes speech for over.
+ENDPOINTING_OWNER = "realtime_input_config.automatic_activity_detection.silence_duration_ms"

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from opentelemetry import trace
+from opentelemetry._logs import Logger
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
 from voicespan import attributes as attr
 from voicespan import conventions as c
 from voicespan import identity as ident
 from voicespan import messages as msg
 from voicespan import operations as op
-from voicespan.attributes import Model
+from voicespan import totals as tot
+from voicespan.attributes import Attributes, Model
 from voicespan.content import Capture
-from voicespan.estimate import Estimator
+from voicespan.estimate import Bill, Estimator
+from voicespan.happenings import SessionEvents
 from voicespan.identity import Identity
 from voicespan.messages import Conversation
-from voicespan.operations import EndReason
-from voicespan.usage import Usage
+from voicespan.operations import EndReason, SessionTotals
+from voicespan.shape import AUTO_SPLIT_BYTES, TraceShape
+
+# What a span weighs without its attributes, and an attribute without its text, in an OTLP message.
+_SPAN_BYTES, _ATTRIBUTE_BYTES = 120, 12
+
+_Open = tuple[Span, Context]
 
 
 class SessionSpans:
-    """The spans of one session, from its `WebSocket Session` down."""
+    """The spans of one session, from its `WebSocket Session` down. `totals` are read whenever a turn ends."""
 
     def __init__(
         self,
@@ -29,22 +40,29 @@ class SessionSpans:
         identity: Identity,
         model: Model,
         capture: Capture,
+        totals: SessionTotals,
         *,
         parent: Context,
         start_ns: int,
         instructions: str = "",
+        shape: TraceShape | None = None,
+        logger: Logger | None = None,
     ) -> None:
         self._tracer = tracer
+        self._of_session = identity
         self._identity = identity.attributes()
         self._model = model
         self._capture = capture
-        self._conversation = Conversation(instructions if capture.on_spans else "", capture)
-        self._cost_usd: float | None = None
+        self._shape = shape or TraceShape()
+        self._totals = totals
+        self._conversation = Conversation(instructions if capture.anywhere else "", capture)
         self._estimator = Estimator(model.name, instructions)
-        self._estimated = Usage()
+        self._money = tot.Money(model)
         self._connection: Span | None = None
-        self._turns: dict[int, tuple[Span, Context]] = {}
-        self._tools: dict[str, tuple[Span, Context]] = {}
+        self._turns: dict[int, _Open] = {}
+        self._input_s_before = 0.0
+        self._tools: dict[str, _Open] = {}
+        self._trace_bytes = 0
         self._session, self.context = self._open(
             c.WEBSOCKET_SESSION,
             SpanKind.INTERNAL,
@@ -52,6 +70,7 @@ class SessionSpans:
             start_ns,
             {c.LF_TYPE: "agent", c.ENTRY: True},
         )
+        self._events = SessionEvents(logger, self._session, self.context, self._identity, model)
 
     @property
     def trace_id(self) -> str:
@@ -78,39 +97,37 @@ class SessionSpans:
         match operation:
             case op.StartConnection(index, at_ns):
                 name = c.LIVE_CONNECTION.format(index=index)
-                start: attr.Attributes = {c.LF_TYPE: "span", **self._model.endpoint()}
+                start: Attributes = {c.LF_TYPE: "span", **self._model.endpoint()}
                 self._connection, _ = self._open(name, SpanKind.CLIENT, self.context, at_ns, start)
             case op.EndConnection():
                 self._end_connection(operation)
             case op.StartTurn(index, at_ns):
-                name = c.TURN.format(index=index)
-                self._turns[index] = self._open(name, SpanKind.CLIENT, self.context, at_ns, {c.LF_TYPE: "generation"})
+                self._turns[index] = self._open_turn(index, at_ns)
             case op.EndTurn(record):
-                self._end_turn(record)
+                self._end_turn(record, input_audio_s)
             case op.StartTool():
-                _, parent = self._turns[operation.turn]
-                self._tools[operation.call_id] = self._open(
-                    c.TOOL.format(name=operation.name),
-                    SpanKind.INTERNAL,
-                    parent,
-                    operation.at_ns,
-                    attr.tool_start(operation, self._capture),
-                )
+                self._tools[operation.call_id] = self._open_tool(operation)
             case op.EndTool():
                 self._end_tool(operation)
-            case op.LooseUsage(at_ns, usage):
-                self._add_cost(usage)
-                self._session.add_event("voicespan.usage_without_turn", {"total": usage.total}, at_ns)
-            case op.Note(name, at_ns, attributes):
-                self._session.add_event(f"voicespan.{name}", dict(attributes), at_ns)
+            case op.LooseUsage(usage=usage):
+                self._money.add_cost(usage)
             case op.EndSession():
+                self._events.apply(operation)
                 self._end_session(operation, input_audio_s)
+                return
+        self._events.apply(operation)
 
-    def _open(
-        self, name: str, kind: SpanKind, parent: Context, start_ns: int, attributes: attr.Attributes
-    ) -> tuple[Span, Context]:
+    def _open(  # noqa: PLR0917 - as the tracer takes them
+        self,
+        name: str,
+        kind: SpanKind,
+        parent: Context,
+        start_ns: int,
+        attributes: Attributes,
+        links: Sequence[Link] = (),
+    ) -> _Open:
         span = self._tracer.start_span(
-            name, context=parent, kind=kind, start_time=start_ns, attributes=self._identity | attributes
+            name, context=parent, kind=kind, start_time=start_ns, attributes=self._identity | attributes, links=links
         )
         return span, trace.set_span_in_context(span, parent)
 
@@ -124,37 +141,129 @@ class SessionSpans:
             span.set_status(Status(StatusCode.ERROR, reason or end.error_type))
         span.end(end.at_ns)
 
-    def _end_turn(self, record: op.TurnRecord) -> None:
-        span, _ = self._turns.pop(record.index)
-        estimated = self._estimator.turn(record)
-        span.set_attributes(attr.turn(record, self._model, estimated))
-        if self._capture.on_spans:
-            asked, answered = msg.question(record, self._capture), msg.answer(record, self._capture)
-            shown = [*self._conversation.recent(), *asked]
-            span.set_attributes(attr.exchange_text(shown, answered, attr.finish_reason(record)))
-            self._conversation.extend([*asked, *answered])
+    # --- turns ------------------------------------------------------------------------------------------------------
+
+    def _open_turn(self, index: int, at_ns: int) -> _Open:
+        name = c.TURN.format(index=index)
+        kind, type_ = (SpanKind.INTERNAL, "span") if self._shape.generation_spans else (SpanKind.CLIENT, "generation")
+        start: Attributes = {c.LF_TYPE: type_, c.TURN_INDEX: index}
+        if not self._splits:
+            return self._open(name, kind, self.context, at_ns, start)
+        back = Link(self._session.get_span_context(), {c.LINK: "session"})
+        root = ident.in_context(self._of_session, Context())
+        span, context = self._open(name, kind, root, at_ns, start | {c.ENTRY: True}, [back])
+        self._session.add_link(span.get_span_context(), {c.LINK: "turn"})
+        return span, context
+
+    @property
+    def _splits(self) -> bool:
+        scope = self._shape.trace_scope
+        return scope == "turn" or (scope == "auto" and self._trace_bytes >= AUTO_SPLIT_BYTES)
+
+    def _end_turn(self, record: op.TurnRecord, input_audio_s: float) -> None:
+        span, context = self._turns.pop(record.index)
+        bill = self._estimator.turn(record)
+        found = attr.turn(record, input_audio_s - self._input_s_before)
+        self._input_s_before = input_audio_s
+        generation = attr.generation(record, self._model, attr.SPEECH, bill)
+        text = self._text_of(record)
+        on_spans: Attributes = text if self._capture.on_spans else {}
+        if self._shape.generation_spans:
+            found |= attr.outcome(record)
+            self._generations(record, bill, on_spans, context)
+        else:
+            found |= generation | on_spans
+        span.set_attributes(found)
         if record.end_reason is EndReason.ERROR:
             span.set_status(Status(StatusCode.ERROR, record.error_type or "the connection to the model was lost"))
-        self._add_cost(record.usage or estimated)
-        if estimated:
-            self._estimated += estimated
+        if self._capture.on_events:
+            self._events.details(generation, text, record, context)
+        if self._shape.speech_spans:
+            self._speech(record)
+        self._money.add(bill)
         span.end(record.end_ns)
+        self._weigh(found)
+        # The session says at every turn how far it has come: should the process die, that is what is known of it.
+        self._session.set_attributes(tot.session_totals(self._totals, self._money, input_audio_s))
 
-    def _add_cost(self, usage: Usage | None) -> None:
-        if cost := attr.cost_of(usage, self._model):
-            self._cost_usd = (self._cost_usd or 0.0) + cost.total
+    def _text_of(self, record: op.TurnRecord) -> Attributes:
+        """The words of a turn, where any may leave."""
+        if not self._capture.anywhere:
+            return {}
+        asked, answered = msg.question(record, self._capture), msg.answer(record, self._capture)
+        shown = [*self._conversation.recent(), *asked]
+        self._conversation.extend([*asked, *answered])
+        return attr.exchange_text(shown, answered, attr.finish_reason(record))
+
+    def _generations(self, record: op.TurnRecord, bill: Bill | None, text: Attributes, parent: Context) -> None:
+        """A span for each; usage that was estimated, or that came without any output, is the last one's."""
+        parts = list(record.records)
+        if not parts:
+            if bill is None:
+                return
+            parts = [op.GenerationRecord(record.start_ns, record.end_ns)]
+        if bill and not any(part.usage for part in parts) and not bill.estimated:
+            parts[-1] = replace(parts[-1], usage=bill.usage)
+        name = c.REALTIME_INFERENCE.format(model=self._model.name)
+        for part in parts:
+            last = part is parts[-1]
+            found = attr.inference(record, part, self._model, last=last)
+            if last:
+                found |= text
+                if bill and bill.estimated:
+                    found |= attr.billed(bill, self._model)
+            span, _ = self._open(name, SpanKind.CLIENT, parent, part.start_ns, found)
+            if record.end_reason is EndReason.ERROR and last:
+                span.set_status(Status(StatusCode.ERROR, record.error_type or "the connection to the model was lost"))
+            span.end(part.end_ns)
+
+    def _speech(self, record: op.TurnRecord) -> None:
+        """The user's speech and the answer's playback, where both ends of them were marked."""
+        for name, ends in ((c.USER_SPEECH, record.speech_ns), (c.AGENT_SPEECH, record.playback_ns)):
+            if ends is None or ends[1] is None or ends[1] < ends[0]:
+                continue
+            found: Attributes = {c.LF_TYPE: "event", c.TURN_INDEX: record.index}
+            span, _ = self._open(name, SpanKind.INTERNAL, self.context, ends[0], found)
+            span.end(ends[1])
+
+    def _weigh(self, found: Attributes) -> None:
+        """What a turn adds to the trace, roughly: its text counts, the rest is small."""
+        if self._shape.trace_scope != "auto":
+            return
+        sizes = (len(name) + _ATTRIBUTE_BYTES + (len(v) if isinstance(v, str) else 0) for name, v in found.items())
+        self._trace_bytes += _SPAN_BYTES + sum(sizes)
+
+    # --- tools ------------------------------------------------------------------------------------------------------
+
+    def _open_tool(self, start: op.StartTool) -> _Open:
+        turn, parent = self._turns[start.turn]
+        links: list[Link] = []
+        if not start.blocking:
+            # It may outlive its turn, and children lie inside their parents.
+            links, parent = [Link(turn.get_span_context(), {c.LINK: "turn"})], self.context
+        name = c.TOOL.format(name=start.name)
+        found = attr.tool_start(start, self._capture)
+        return self._open(name, SpanKind.INTERNAL, parent, start.at_ns, found, links)
 
     def _end_tool(self, end: op.EndTool) -> None:
         span, _ = self._tools.pop(end.call_id)
-        span.set_attributes(attr.tool_end(end, self._capture))
+        found = attr.tool_end(end, self._capture)
+        span.set_attributes(found)
         if attr.tool_failed(end.outcome):
             span.set_status(Status(StatusCode.ERROR, self._capture.error(end.error, end.outcome.value)))
         span.end(end.at_ns)
+        self._weigh(found)
+
+    # --- the session ------------------------------------------------------------------------------------------------
 
     def _end_session(self, end: op.EndSession, input_audio_s: float) -> None:
-        self._session.set_attributes(attr.session_end(end, self._cost_usd, input_audio_s, self._estimated))
+        totals = tot.session_totals(end.totals, self._money, input_audio_s)
+        stated = totals | tot.session_close(end.close)
+        if end.error_type:
+            stated[c.ERROR_TYPE] = end.error_type
+            self._session.set_status(Status(StatusCode.ERROR, end.close.reason or end.error_type))
+        self._session.set_attributes(stated | tot.for_filters(totals | tot.session_close(end.close)))
         if self._capture.on_spans:
             self._session.set_attributes(attr.session_text(self._conversation))
-        if end.error_type:
-            self._session.set_status(Status(StatusCode.ERROR, end.close.reason or end.error_type))
+        self._events.summary(stated, end.at_ns)
         self._session.end(end.at_ns)

@@ -1,4 +1,5 @@
-"""Tokens of a turn for which the provider reported none: an estimate from what was said, heard and billed before.
+"""What a turn is billed for: what the provider reported or, where it reported nothing, an estimate; and how much of it
+was billed before.
 
 Each turn bills the whole conversation again, so most of its tokens are known from the report before it. What is new is
 counted from the length of the words and of the audio. The numbers here were read off public recordings of the service.
@@ -38,6 +39,20 @@ PROMPTS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """A turn's tokens, and how many of those that were read had been read or written before, where that is known."""
+
+    usage: Usage
+    rebilled_input_tokens: int | None = None
+    estimated: bool = False
+
+    @property
+    def fresh_input_tokens(self) -> int | None:
+        """Tokens that were read for the first time."""
+        return None if self.rebilled_input_tokens is None else self.usage.input_tokens - self.rebilled_input_tokens
+
+
 class Estimator:
     """One session's. Tell it every turn, in order; `instructions` is what the setup said, in letters."""
 
@@ -47,17 +62,27 @@ class Estimator:
             input_text=self._prompt.text + len(instructions) // LETTERS_PER_TEXT_TOKEN,
             input_audio=self._prompt.audio,
         )
+        self._billed = False
 
-    def turn(self, record: TurnRecord) -> Usage | None:
-        """The estimate for a turn without a report that the model had a part in; None for any other."""
-        if record.usage is not None:
-            self._grow(record.usage, record)
-            return None
-        if not record.generations:
-            return None
-        estimated = self._estimate(record)
-        self._grow(estimated, record)
-        return estimated
+    def turn(self, record: TurnRecord) -> Bill | None:
+        """The turn's bill; None where nothing was reported and the model had no part in it."""
+        usage = record.usage
+        if usage is None:
+            if not record.generations:
+                return None
+            usage = self._estimate(record)
+        bill = Bill(usage, self._rebilled(usage, record), estimated=record.usage is None)
+        self._grow(usage, record)
+        return bill
+
+    def _rebilled(self, usage: Usage, record: TurnRecord) -> int:
+        """The conversation before the turn and, where a tool round bills each prompt, those before the last one.
+
+        Never more than was read: a compressed context is shorter than what was said.
+        """
+        before = self._context.input_tokens if self._billed else 0
+        calls = self._calls(record)
+        return min(usage.input_tokens, before + usage.input_tokens * (calls - 1) // calls)
 
     def _estimate(self, record: TurnRecord) -> Usage:
         letters = len(record.user_text)
@@ -76,6 +101,7 @@ class Estimator:
 
     def _grow(self, usage: Usage, record: TurnRecord) -> None:
         """The next prompt is this one and the answer, which comes back as text."""
+        self._billed = True
         calls = self._calls(record)
         answer = usage.output_tokens - usage.output_reasoning
         self._context = Usage(

@@ -125,9 +125,10 @@ class InputTranscript:
 
 @dataclass(frozen=True, slots=True)
 class ModelAudio:
-    """A chunk of the model's voice."""
+    """A chunk of the model's voice; `leading_silence_s` of it, up to all, cannot be heard."""
 
     duration_s: float
+    leading_silence_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,22 +152,35 @@ class OutputTranscript:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model calls a tool. `call_id` is unique in the session; made up where the provider gave none (`unnamed`)."""
+    """The model calls a tool. `call_id` is unique in the session; made up where the provider gave none (`unnamed`).
+
+    A call that is not `blocking` may be answered when its turn is long over: the model goes on talking.
+    """
 
     call_id: str
     name: str
     arguments: Mapping[str, object] = field(default_factory=dict)
     unnamed: bool = False
+    blocking: bool = True
+
+
+Scheduling = Literal["interrupt", "when_idle", "silent"]
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResponse:
-    """The response to a call was sent back, with how the tool fared and what it returned."""
+    """A response to a call was sent back, with how the tool fared and what it returned.
+
+    `scheduling` says what the model is to do with the response to a call that does not block; where more responses to
+    the same call will follow, this one is not `final`.
+    """
 
     call_id: str
     outcome: ToolOutcome
     result: Mapping[str, object] = field(default_factory=dict)
     error: str | None = None
+    scheduling: Scheduling | None = None
+    final: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +196,13 @@ class UsageReport:
 
     usage: Usage
     completes_turn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grounded:
+    """The answer rests on so many web searches, counted since its turn began."""
+
+    searches: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +228,39 @@ class TurnComplete:
     reason: str | None = None
 
 
+# --- what the client says of its loudspeaker --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackStarted:
+    """The client began to play the answer of a turn."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackStopped:
+    """The client's loudspeaker fell silent, `played_s` seconds into the answer of a turn."""
+
+    turn: int
+    played_s: float
+
+
 # --- the session --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InputDropped:
+    """So much of the user's audio never reached the provider, which did not take it fast enough."""
+
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message came that is not of the protocol; `error_type` is a low-cardinality name for what is wrong with it."""
+
+    error_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,10 +296,15 @@ Event = (
     | ToolResponse
     | ToolCancelled
     | UsageReport
+    | Grounded
     | WaitingForInput
     | Interrupted
     | GenerationComplete
     | TurnComplete
+    | PlaybackStarted
+    | PlaybackStopped
+    | InputDropped
+    | Unreadable
     | SessionClosed
     | Tick
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from voicespan import events as ev
 from voicespan.events import Event
+from voicespan.onset import leading_silence_s
 from voicespan.usage import Usage
 
 if TYPE_CHECKING:
@@ -18,10 +19,16 @@ _RATE = re.compile(r"rate=(\d+)")
 
 
 class GeminiTranslator:
-    """One session's messages to events. It keeps count of calls that came without an id, as they may on Vertex."""
+    """One session's messages to events.
 
-    def __init__(self) -> None:
+    `non_blocking` names the functions that were declared so. It keeps count of calls that came without an id, as they
+    may on Vertex, and of whether the current answer has sounded yet.
+    """
+
+    def __init__(self, non_blocking: Collection[str] = ()) -> None:
+        self._non_blocking = frozenset(non_blocking)
         self._unnamed_calls = 0
+        self._sounded = False
 
     def events(self, message: types.LiveServerMessage) -> list[Event]:
         """What a message says, in the order in which it counts: output first, then usage, then boundaries.
@@ -36,7 +43,9 @@ class GeminiTranslator:
             found.append(ev.ActivityEnd("server"))
         content = message.server_content
         if content:
-            found += _content(content)
+            found += self._content(content)
+            if content.turn_complete or content.interrupted:
+                self._sounded = False
         if message.tool_call:
             found += [self._call(call) for call in message.tool_call.function_calls or ()]
         if message.tool_call_cancellation:
@@ -63,25 +72,38 @@ class GeminiTranslator:
             name=call.name or "unnamed",
             arguments=call.args or {},
             unnamed=not call.id,
+            blocking=call.name not in self._non_blocking,
         )
 
+    def _audio(self, blob: types.Blob) -> Event:
+        pcm = blob.data or b""
+        rate_hz = _rate_hz(blob.mime_type)
+        duration_s = len(pcm) / 2 / rate_hz
+        if self._sounded:
+            return ev.ModelAudio(duration_s)
+        # Only the first chunks of an answer are looked into.
+        silence_s = leading_silence_s(pcm, rate_hz)
+        self._sounded = silence_s is not None
+        return ev.ModelAudio(duration_s, duration_s if silence_s is None else silence_s)
 
-def _content(content: types.LiveServerContent) -> list[Event]:
-    found: list[Event] = []
-    if content.input_transcription and content.input_transcription.text:
-        found.append(ev.InputTranscript(content.input_transcription.text))
-    for part in (content.model_turn.parts if content.model_turn else None) or ():
-        if part.inline_data and part.inline_data.data:
-            found.append(ev.ModelAudio(_duration_s(part.inline_data.data, part.inline_data.mime_type)))
-        elif part.thought:
-            found.append(ev.Thought())
-        elif part.text:
-            found.append(ev.ModelText(part.text))
-    if content.output_transcription and content.output_transcription.text:
-        found.append(ev.OutputTranscript(content.output_transcription.text))
-    if content.waiting_for_input:
-        found.append(ev.WaitingForInput())
-    return found
+    def _content(self, content: types.LiveServerContent) -> list[Event]:
+        found: list[Event] = []
+        if content.input_transcription and content.input_transcription.text:
+            found.append(ev.InputTranscript(content.input_transcription.text))
+        for part in (content.model_turn.parts if content.model_turn else None) or ():
+            if part.inline_data and part.inline_data.data:
+                found.append(self._audio(part.inline_data))
+            elif part.thought:
+                found.append(ev.Thought())
+            elif part.text:
+                found.append(ev.ModelText(part.text))
+        if content.output_transcription and content.output_transcription.text:
+            found.append(ev.OutputTranscript(content.output_transcription.text))
+        if content.grounding_metadata and (queries := content.grounding_metadata.web_search_queries):
+            found.append(ev.Grounded(len(queries)))
+        if content.waiting_for_input:
+            found.append(ev.WaitingForInput())
+        return found
 
 
 def _turn_complete(content: types.LiveServerContent) -> Event:
@@ -171,9 +193,9 @@ def _by_modality(details: Iterable[types.ModalityTokenCount] | None) -> dict[str
     return counts
 
 
-def _duration_s(pcm: bytes, mime_type: str | None) -> float:
+def _rate_hz(mime_type: str | None) -> int:
     rate = _RATE.search(mime_type or "")
-    return len(pcm) / 2 / (int(rate[1]) if rate else OUTPUT_RATE_HZ)
+    return int(rate[1]) if rate else OUTPUT_RATE_HZ
 
 
 def _seconds(duration: str | None) -> float | None:

@@ -1,12 +1,15 @@
 """The lifecycle of a live session: events in, operations out. Pure: no clock, no I/O, no OpenTelemetry.
 
 Every order of events is legal. Whatever comes, each operation that was opened is ended exactly once, what is not
-attributable to a turn is told as a note or a total and to no turn, and after `SessionClosed` nothing happens.
+attributable to a turn is told as a happening or a total and to no turn, and after `SessionClosed` nothing happens.
 
 How a turn runs. Its start is found when the model's first output arrives, from what is known of the user's words by
 then. Its end is the end of generation (`GenerationComplete`, `Interrupted`, the last output, or the connection's
 end); its books stay open for the provider's `TurnComplete`, which brings the usage, and for a short grace after it
-where the usage is late. A turn is told once, when its books close.
+where the usage, or the client's word on what was heard, is late. A turn is told once, when its books close.
+
+An answer that is due and does not come is a stall: it is told when it is found, and its turn ends as stalled unless
+the answer comes after all. Nothing is due while the user speaks, a tool runs, or the model said that it waits.
 """
 
 from __future__ import annotations
@@ -15,36 +18,43 @@ from dataclasses import replace
 
 from voicespan import events as ev
 from voicespan import operations as op
-from voicespan.operations import EndReason, InterruptionCause, StartSource
-from voicespan.turns import AUDIBLE_S, MAX_TOOLS_IN_RECORD, Heard, Tool, Turn
+from voicespan import stalls
+from voicespan.books import Books
+from voicespan.connections import Connections
+from voicespan.operations import Anomaly, EndReason, InterruptionCause, StallKind, StartSource
+from voicespan.turns import MAX_TOOLS_IN_RECORD, Tool, Turn, Words
 
-# How long a turn's books stay open after TurnComplete for usage that did not come with it.
-USAGE_GRACE_NS = 500_000_000
+# Answers begin within one to three seconds, with a tool's or a thought's help within some more.
+STALL_AFTER_S = 10.0
 
 
 class Lifecycle:
-    """The state machine of one session. `step` takes what happened and when, and says what is to be told."""
+    """The state machine of one session. `step` takes what happened and when, and says what is to be told.
 
-    def __init__(self) -> None:
-        self._heard = Heard()
+    `stall_after_s` is how long an answer may be due; None looks for no stalls.
+    """
+
+    def __init__(self, stall_after_s: float | None = STALL_AFTER_S) -> None:
+        self._stall_after_ns = None if stall_after_s is None else round(stall_after_s * 1e9)
+        self._words = Words()
         self._turn: Turn | None = None
-        self._closing: list[Turn] = []
+        self._books = Books()
         self._tools: dict[str, Tool] = {}
-        self._totals = op.SessionTotals()
-        self._connection = 0
-        self._dialing: tuple[ev.Dialing, int] | None = None
-        self._served_until_ns: int | None = None
-        self._former_close: ev.Close | None = None
-        self._go_away: ev.GoAway | None = None
+        self._totals = self._books.totals
+        self._connections = Connections()
         self._audio_since_turn = False
         self._speech_began_ns = self._speech_ended_ns = -1
+        self._client_marks_speech = False
+        self._stepped_ns = self._listened_ns = 0
         self._closed = False
         self._ops: list[op.Operation] = []
 
     @property
     def deadline_ns(self) -> int | None:
         """When the next `Tick` is due; None where nothing waits for time to pass."""
-        return min((t.deadline_ns for t in self._closing if t.deadline_ns is not None), default=None)
+        stall = self._stall()
+        due = (self._books.deadline_ns, stall[0] if stall else None, self.listens_from_ns)
+        return min((at_ns for at_ns in due if at_ns is not None), default=None)
 
     @property
     def turn_index(self) -> int | None:
@@ -56,9 +66,21 @@ class Lifecycle:
         """Whether an output that came now would begin a turn that answers speech whose end nobody marked."""
         if self._turn and self._turn.interrupted_ns is None:
             return False
-        heard = self._heard
-        marked = {StartSource.ACTIVITY_END, StartSource.AUDIO_STREAM_END, StartSource.ACOUSTIC} & heard.at_ns.keys()
-        return not marked and (heard.spoken or (self._audio_since_turn and not heard.at_ns))
+        words = self._words
+        marked = {StartSource.ACTIVITY_END, StartSource.AUDIO_STREAM_END, StartSource.ACOUSTIC} & words.at_ns.keys()
+        return not marked and (words.spoken or (self._audio_since_turn and not words.at_ns))
+
+    @property
+    def listens_from_ns(self) -> int | None:
+        """When to look for speech in the audio that was sent, though the provider tells of none.
+
+        Only over a resumed connection that has been silent: it may be dead, and then nothing else tells of the
+        user's words. None where there is no such need.
+        """
+        silent_ns = self._connections.silent_since_ns
+        if silent_ns is None or self._stall_after_ns is None or not self._audio_since_turn or self._words.expect_answer:
+            return None
+        return max(silent_ns, self._listened_ns) + self._stall_after_ns
 
     @property
     def totals(self) -> op.SessionTotals:
@@ -68,42 +90,61 @@ class Lifecycle:
     @property
     def idle(self) -> bool:
         """Whether nobody speaks, answers, or is owed an answer."""
-        speaking = self._speech_began_ns > self._speech_ended_ns
-        return self._turn is None and not self._tools and not self._heard.expects_answer and not speaking
+        return self._turn is None and not self._tools and not self._words.expect_answer and not self._speaking
+
+    @property
+    def _speaking(self) -> bool:
+        return self._speech_began_ns > self._speech_ended_ns
 
     def audio_sent(self) -> None:
         """The user's microphone is open; called as often as one likes."""
         self._audio_since_turn = True
 
+    def listened(self, at_ns: int) -> None:
+        """Speech was looked for, as `listens_from_ns` asked; whether there was any is told by an `EndOfSpeech`."""
+        self._listened_ns = at_ns
+
     def step(self, event: ev.Event, at_ns: int) -> list[op.Operation]:
         """Tell what happened at `at_ns`; returns the operations that follow, in order."""
         if self._closed:
             return []
-        self._expire(at_ns)
+        if self._books.open:
+            self._ops += self._books.expire(at_ns)
+        # A stall is a silence: where something happened a moment ago, only a Tick that was asked for can find one.
+        if isinstance(event, ev.Tick) or at_ns - self._stepped_ns >= (self._stall_after_ns or 0):
+            self._look_for_stall(at_ns)
+        self._stepped_ns = at_ns
         self._apply(event, at_ns)
         done, self._ops = self._ops, []
         return done
 
     def _apply(self, event: ev.Event, now: int) -> None:
+        if isinstance(event, _FROM_PROVIDER):
+            self._connections.silent_since_ns = None
         match event:
             case ev.ModelAudio():
-                self._on_audio(event, now)
-            case ev.OutputTranscript(text) | ev.ModelText(text):
+                self._answering(now).audio(event, now)
+            case ev.OutputTranscript(text):
+                (self._owed_words() or self._answering(now)).model_text.add(text)
+            case ev.ModelText(text):
                 self._answering(now).model_text.add(text)
             case ev.Thought():
                 self._answering(now)
             case ev.InputTranscript(text):
                 self._on_input_transcript(text, now)
+            case ev.ActivityStart(origin):
+                self._on_speech_began(origin, now)
             case ev.ActivityEnd(origin):
-                source = StartSource.ACTIVITY_END if origin == "client" else StartSource.SERVER_ACTIVITY_END
-                self._on_spoken(source, now)
+                self._on_speech_ended(origin, now)
             case ev.EndOfSpeech():
                 self._on_spoken(StartSource.ACOUSTIC, now)
             case ev.AudioStreamEnd():
                 self._on_spoken(StartSource.AUDIO_STREAM_END, now)
             case ev.UserText(text):
-                self._heard.at_ns = {StartSource.CLIENT_CONTENT: now}
-                self._heard.text.add(text)
+                self._give_up_silent(now)
+                self._speech_ended_ns = max(now, self._speech_began_ns)  # who types speaks no more
+                self._words.at_ns = {StartSource.CLIENT_CONTENT: now}
+                self._words.text.add(text)
             case ev.ToolCall():
                 self._on_tool_call(event, now)
             case ev.ToolResponse():
@@ -112,6 +153,9 @@ class Lifecycle:
                 self._end_tool(call_id, ev.ToolOutcome.CANCELLED, now)
             case ev.UsageReport():
                 self._on_usage(event, now)
+            case ev.Grounded(searches):
+                if turn := self._turn:
+                    turn.searches = max(turn.searches, searches)
             case ev.Interrupted():
                 self._on_interrupted(now)
             case ev.GenerationComplete():
@@ -119,16 +163,31 @@ class Lifecycle:
             case ev.TurnComplete():
                 self._on_turn_complete(event, now)
             case ev.WaitingForInput():
-                if self._turn or self._heard.expects_answer:
+                if self._turn or self._words.expect_answer:
                     (self._turn or self._begin_turn(now)).waiting = True
-            case ev.ActivityStart():
-                self._speech_began_ns = now
-                self._heard.speaks_again()
-            case ev.Dialing() | ev.Connected() | ev.Disconnected():
-                self._on_connection(event, now)
+            case _:
+                self._apply_around(event, now)
+
+    def _apply_around(self, event: ev.Event, now: int) -> None:
+        """What is not of the conversation itself: the client's playback, the connections, the session."""
+        match event:
+            case ev.PlaybackStarted() | ev.PlaybackStopped():
+                self._on_playback(event, now)
+            case ev.Dialing():
+                self._ops += self._connections.on_dialing(event, now)
+                self._totals.connections += 1
+                self._totals.reconnects += self._connections.index > 1
+            case ev.Connected():
+                self._ops += self._connections.on_connected(now)
+            case ev.Disconnected():
+                self._on_disconnected(event, now)
             case ev.GoAway(time_left_s):
-                self._go_away = event
-                self._note("go_away", now, {} if time_left_s is None else {"time_left": time_left_s})
+                self._connections.going_away = event
+                self._ops.append(op.GoingAway(now, time_left_s))
+            case ev.InputDropped(duration_s):
+                self._totals.dropped_audio_s += duration_s
+            case ev.Unreadable(error_type):
+                self._ops.append(op.Odd(now, Anomaly.UNREADABLE_MESSAGE, error_type))
             case ev.SessionClosed():
                 self._on_session_closed(event, now)
             case ev.Resumption() | ev.Tick():
@@ -136,27 +195,54 @@ class Lifecycle:
 
     # --- the user -------------------------------------------------------------------------------------------------
 
+    def _on_speech_began(self, origin: ev.Origin, now: int) -> None:
+        self._give_up_silent(now)
+        self._speech_began_ns = now
+        self._client_marks_speech = origin == "client"
+        self._words.go_on()
+        if self._turn and self._turn.answer.first_ns is not None:
+            self._turn.answer.talked_over_ns = now
+
+    def _on_speech_ended(self, origin: ev.Origin, now: int) -> None:
+        began = self._speech_began_ns
+        if origin == "client" and self._client_marks_speech and self._speaking:
+            self._words.speech_ns = (began, max(began, now))
+        self._on_spoken(StartSource.ACTIVITY_END if origin == "client" else StartSource.SERVER_ACTIVITY_END, now)
+
     def _on_spoken(self, source: StartSource, now: int) -> None:
+        self._give_up_silent(now)
         self._speech_ended_ns = max(now, self._speech_began_ns)
-        self._heard.at_ns[source] = now
-        self._heard.spoken = True
+        self._words.at_ns[source] = now
+        self._words.spoken = True
 
     def _on_input_transcript(self, text: str, now: int) -> None:
-        # Recorded: a turn's input transcript comes before its first output; one that comes later is the next turn's.
-        heard = self._heard
-        if self._turn and self._turn.first_output_ns is None:
-            heard = self._turn.heard
-        heard.text.add(text)
-        heard.spoken = True
-        heard.at_ns[StartSource.INPUT_TRANSCRIPTION] = now
+        words, turn = self._words, self._turn
+        if turn and self._transcribes(turn):
+            words = turn.words
+        else:
+            self._give_up_silent(now)
+            words = self._words
+        words.text.add(text)
+        words.spoken = True
+        words.at_ns[StartSource.INPUT_TRANSCRIPTION] = now
+
+    def _transcribes(self, turn: Turn) -> bool:
+        """Whether an input transcript that comes now is of the words that this turn answers.
+
+        Recorded: it comes before the turn's first output, and one that comes later is the next turn's. Where nobody
+        spoke since, and the turn lacks its words, they are late.
+        """
+        if turn.first_output_ns is None and turn.cause is None:
+            return not turn.stalled or not turn.words.text
+        since = turn.first_output_ns or turn.start_ns
+        return turn.words.spoken and not turn.words.text and turn.cause is None and self._speech_began_ns < since
+
+    def _give_up_silent(self, now: int) -> None:
+        """The user says something new, whatever became of the answer that was due."""
+        if self._turn and self._turn.given_up:
+            self._retire(now)
 
     # --- the model ------------------------------------------------------------------------------------------------
-
-    def _on_audio(self, event: ev.ModelAudio, now: int) -> None:
-        turn = self._answering(now)
-        turn.audio_s += event.duration_s
-        if turn.first_audio_ns is None and turn.audio_s >= AUDIBLE_S:
-            turn.first_audio_ns = now
 
     def _answering(self, now: int) -> Turn:
         """The turn that an output belongs to; begins one where none is open."""
@@ -167,11 +253,17 @@ class Lifecycle:
         turn.output(now)
         return turn
 
+    def _owed_words(self) -> Turn | None:
+        """The turn that was closed a moment ago, where a transcript that comes now can only be of its voice."""
+        if self._turn or self._words.expect_answer or StartSource.TOOL_RESPONSE in self._words.at_ns:
+            return None
+        return self._books.waiting_for_words()
+
     def _begin_turn(self, now: int) -> Turn:
         fallback = StartSource.FIRST_OUTPUT if self._audio_since_turn else StartSource.MODEL_INITIATED
-        source, start_ns = self._heard.start(now, fallback)
-        turn = Turn(self._totals.turns + 1, source, start_ns, self._heard)
-        self._heard = Heard()
+        source, start_ns = self._words.start(now, fallback)
+        turn = Turn(self._totals.turns + 1, source, start_ns, self._words)
+        self._words = Words()
         self._audio_since_turn = False
         self._turn = turn
         self._totals.turns += 1
@@ -179,9 +271,9 @@ class Lifecycle:
         return turn
 
     def _on_usage(self, event: ev.UsageReport, now: int) -> None:
-        owed = next((t for t in self._closing if t.deadline_ns is not None), None)
+        owed = self._books.waiting_for_usage()
         if event.completes_turn:
-            if self._turn is None and self._heard.expects_answer:
+            if self._turn is None and self._words.expect_answer:
                 self._begin_turn(now)
             owner = self._turn or owed
         else:
@@ -191,12 +283,11 @@ class Lifecycle:
             self._ops.append(op.LooseUsage(now, event.usage))
             return
         owner.report = event.usage
-        if owner is not self._turn:
-            self._close_books(owner, now)
+        self._ops += self._books.settle(owner, now)
 
     def _on_interrupted(self, now: int) -> None:
         turn = self._turn
-        if turn is None and self._heard.text and self._heard.spoken:
+        if turn is None and self._words.text and self._words.spoken:
             # The end of an utterance taken back: what follows is its empty turn.
             turn = self._begin_turn(now)
         if turn is None:
@@ -204,7 +295,7 @@ class Lifecycle:
             self._totals.interruptions += 1
             cause = self._interrupted_by()
             self._totals.barge_ins += cause is InterruptionCause.SPEECH
-            self._note("late_interruption", now, {"cause": cause.value})
+            self._ops.append(op.LateInterruption(now, cause, self._totals.turns))
             return
         if turn.interrupted_ns is not None:
             return
@@ -212,9 +303,10 @@ class Lifecycle:
             turn.generation_goes_on(now)
         turn.interrupted_ns = now
         turn.generating = False
+        responded_ns = turn.interrupting_response_ns or (turn.tool_response_ns if turn.awaits_output else None)
         if turn.first_output_ns is None:
             turn.cause = InterruptionCause.RETRACTED
-        elif turn.awaits_output and self._speech_began_ns < (turn.tool_response_ns or 0):
+        elif responded_ns is not None and self._speech_began_ns < responded_ns:
             turn.cause = InterruptionCause.TOOL_RESPONSE
         else:
             turn.cause = self._interrupted_by()
@@ -222,7 +314,7 @@ class Lifecycle:
         self._totals.interruptions += 1
 
     def _interrupted_by(self) -> InterruptionCause:
-        typed_ns = self._heard.at_ns.get(StartSource.CLIENT_CONTENT)
+        typed_ns = self._words.at_ns.get(StartSource.CLIENT_CONTENT)
         typed = typed_ns is not None and typed_ns > self._speech_began_ns
         return InterruptionCause.TEXT if typed else InterruptionCause.SPEECH
 
@@ -236,84 +328,105 @@ class Lifecycle:
     def _on_turn_complete(self, event: ev.TurnComplete, now: int) -> None:
         turn = self._turn
         if turn is None:
-            if not self._heard.expects_answer:
-                self._note("turn_complete_without_turn", now)
+            if not self._words.expect_answer:
+                self._ops.append(op.Odd(now, Anomaly.TURN_COMPLETE_WITHOUT_TURN))
                 return
             turn = self._begin_turn(now)
         turn.generating = False
         if event.in_progress:
+            turn.in_progress = True
             return
         turn.finish_reason = event.reason
         if turn.first_output_ns is None and turn.cause is None and not turn.waiting and event.reason is None:
-            turn.stall_kind = "empty_turn"
+            turn.stalled_ns = None
+            self._found_stall(turn, StallKind.EMPTY_TURN, now)
         self._retire(now)
 
-    # --- closing a turn's books -----------------------------------------------------------------------------------
+    # --- stalls ---------------------------------------------------------------------------------------------------
+
+    def _stall(self) -> tuple[int, StallKind] | None:
+        """When what is due now will have been due for too long, and what it would be; None where nothing is."""
+        if self._stall_after_ns is None or self._speaking or self._connections.down:
+            return None
+        if (due := stalls.due_since(self._turn, self._words)) is None:
+            return None
+        since, kind = due
+        if self._connections.silent_since_ns is not None:
+            kind = StallKind.RESUMED_DEAD
+        return since + self._stall_after_ns, kind
+
+    def _look_for_stall(self, now: int) -> None:
+        if (stall := self._stall()) and stall[0] <= now:
+            found_ns, kind = stall
+            self._found_stall(self._turn or self._begin_turn(found_ns), kind, found_ns)
+
+    def _found_stall(self, turn: Turn, kind: StallKind, now: int) -> None:
+        turn.stall_kind = kind
+        turn.stalled_ns = now
+        self._totals.stalls += 1
+        self._ops.append(op.Stalled(now, kind, turn.index))
 
     def _retire(self, now: int) -> None:
-        """No more output will come for the current turn: close its books, or wait for what is owed."""
-        turn = self._turn
+        """No more output will come for the current turn."""
+        turn, self._turn = self._turn, None
         if turn is None:
             return
-        self._turn = None
         answered_next = turn.cause in {None, InterruptionCause.TOOL_RESPONSE}
-        if turn.awaits_output and answered_next and turn.tool_response_ns is not None:
+        if turn.awaits_output and answered_next and not turn.stalled and turn.tool_response_ns is not None:
             # Vertex closes the half of a turn that called the tool after it was answered, and a tool that did not
             # block interrupts the filler: the answer is another turn.
-            self._heard.at_ns.setdefault(StartSource.TOOL_RESPONSE, turn.tool_response_ns)
-        self._closing.append(turn)
-        if turn.usage is None and turn.report is None:
-            turn.deadline_ns = now + USAGE_GRACE_NS
-        else:
-            self._close_books(turn, now)
+            self._words.at_ns.setdefault(StartSource.TOOL_RESPONSE, turn.tool_response_ns)
+            self._words.tool_answer_due = True
+        self._ops += self._books.add(turn, now)
 
-    def _expire(self, now: int) -> None:
-        for turn in [t for t in self._closing if t.deadline_ns is not None and t.deadline_ns <= now]:
-            self._close_books(turn, now)
+    # --- what the client plays ------------------------------------------------------------------------------------
 
-    def _close_books(self, turn: Turn, now: int) -> None:
-        turn.deadline_ns = None
-        if turn.open_tools:
-            return  # Children lie inside their parents: the last tool to end closes the turn.
-        self._closing.remove(turn)
-        turn.book_report()
-        record = turn.record(now)
-        if record.time_to_first_audio_s is not None:
-            self._totals.times_to_first_audio_s.append(record.time_to_first_audio_s)
-        self._totals.generations += turn.generations
-        self._totals.output_audio_s += turn.audio_s
-        if turn.usage is None:
-            self._totals.turns_without_usage += 1
-        else:
-            self._totals.usage += turn.usage
-        self._ops.append(op.EndTurn(record))
+    def _on_playback(self, event: ev.PlaybackStarted | ev.PlaybackStopped, now: int) -> None:
+        self._books.reports_playback = True
+        turn = next((t for t in (self._turn, *self._books.open) if t and t.index == event.turn), None)
+        if turn is None:
+            return  # it was told, or never was
+        if isinstance(event, ev.PlaybackStarted):
+            turn.answer.playback_ns = turn.answer.playback_ns or now
+            return
+        turn.answer.stopped_ns, turn.answer.played_s = now, event.played_s
+        self._ops += self._books.settle(turn, now)
 
     # --- tools ----------------------------------------------------------------------------------------------------
 
     def _on_tool_call(self, call: ev.ToolCall, now: int) -> None:
         if call.call_id in self._tools:
-            self._note("duplicate_tool_call", now, {"call_id": call.call_id})
+            self._ops.append(op.Odd(now, Anomaly.DUPLICATE_TOOL_CALL))
             return
         turn = self._answering(now)
         tool = Tool(call, turn)
         self._tools[call.call_id] = tool
-        turn.open_tools += 1
+        if call.blocking:
+            turn.tool_began(now)
         if len(turn.tools) < MAX_TOOLS_IN_RECORD:
             turn.tools.append(tool)
         self._totals.tool_calls += 1
-        self._ops.append(op.StartTool(call.call_id, turn.index, now, call.name, call.arguments))
+        self._ops.append(op.StartTool(call.call_id, turn.index, now, call.name, call.arguments, call.blocking))
 
     def _on_tool_response(self, response: ev.ToolResponse, now: int) -> None:
         tool = self._tools.get(response.call_id)
         if tool is None:
-            self._note("tool_response_without_call", now, {"call_id": response.call_id})
+            self._ops.append(op.Odd(now, Anomaly.TOOL_RESPONSE_WITHOUT_CALL))
             return
+        turn = tool.turn
         tool.response = response
-        tool.turn.tool_response_ns = now
-        tool.turn.generating = False
-        if tool.turn is not self._turn:
-            self._heard.at_ns[StartSource.TOOL_RESPONSE] = now
-        self._end_tool(response.call_id, response.outcome, now)
+        tool.responses += 1
+        if tool.call.blocking:
+            turn.tool_response_ns = now
+            turn.generating = False
+        elif response.scheduling == "interrupt" and self._turn:
+            self._turn.interrupting_response_ns = now
+        if (turn is not self._turn or not tool.call.blocking) and response.scheduling != "silent":
+            self._words.at_ns[StartSource.TOOL_RESPONSE] = now
+            # An answer under way may have room for it; otherwise one is due.
+            self._words.tool_answer_due = self._turn is None or response.scheduling == "interrupt"
+        if response.final:
+            self._end_tool(response.call_id, response.outcome, now)
 
     def _end_tool(self, call_id: str, outcome: ev.ToolOutcome, now: int) -> None:
         tool = self._tools.pop(call_id, None)
@@ -321,74 +434,27 @@ class Lifecycle:
             return
         tool.outcome = outcome
         response = tool.response
-        self._ops.append(
-            op.EndTool(
-                call_id,
-                now,
-                outcome,
-                response.result if response else {},
-                response.error if response else None,
-            )
-        )
-        turn = tool.turn
-        turn.open_tools -= 1
-        turn.tools_end_ns = now
-        if not turn.open_tools and turn in self._closing and turn.deadline_ns is None:
-            self._close_books(turn, now)
+        result, error = (response.result, response.error) if response else ({}, None)
+        self._ops.append(op.EndTool(call_id, now, outcome, result, error, tool.responses))
+        if not tool.call.blocking:
+            return
+        tool.turn.tool_ended(now)
+        if not tool.turn.open_tools:
+            self._ops += self._books.tool_ended(tool.turn, now)
 
     # --- connection and session -----------------------------------------------------------------------------------
 
-    def _on_connection(self, event: ev.Dialing | ev.Connected | ev.Disconnected, now: int) -> None:
-        match event:
-            case ev.Dialing():
-                if self._dialing:
-                    self._end_dial(now, close=None, error_type="abandoned")
-                self._connection += 1
-                self._totals.connections += 1
-                self._totals.reconnects += self._connection > 1
-                self._dialing = (event, now)
-                self._ops.append(op.StartConnection(self._connection, self._served_until_ns or now))
-            case ev.Connected():
-                if self._dialing:
-                    self._end_dial(now, close=self._former_close, error_type=None)
-            case ev.Disconnected(close, error_type):
-                if self._dialing:
-                    self._end_dial(now, close, error_type or f"close_{close.code}")
-                else:
-                    self._stop_serving(close, error_type, now)
-
-    def _end_dial(self, now: int, close: ev.Close | None, error_type: str | None) -> None:
-        if self._dialing is None:
+    def _on_disconnected(self, event: ev.Disconnected, now: int) -> None:
+        going_away = self._connections.going_away
+        ops = self._connections.on_disconnected(event, now)
+        self._ops += ops
+        if not any(isinstance(operation, op.ConnectionEnded) for operation in ops):
             return
-        dial, dialed_ns = self._dialing
-        served_until = self._served_until_ns
-        self._ops.append(
-            op.EndConnection(
-                index=self._connection,
-                at_ns=now,
-                setup_s=(now - dialed_ns) / 1e9,
-                gap_s=None if served_until is None else (now - served_until) / 1e9,
-                resumed=dial.resumed,
-                handle_age_s=dial.handle_age_s,
-                close=close,
-                error_type=error_type,
-                go_away_time_left_s=self._go_away.time_left_s if self._go_away else None,
-            )
-        )
-        self._dialing = None
-        if error_type is None:
-            self._served_until_ns = self._former_close = self._go_away = None
-
-    def _stop_serving(self, close: ev.Close, error_type: str | None, now: int) -> None:
-        if self._served_until_ns is not None or not self._connection:
-            return
-        self._served_until_ns = now
-        self._former_close = close
-        self._note("disconnected", now, {"code": close.code, "reason": close.reason, "initiator": close.initiator})
-        if self._go_away:
+        close = event.close
+        if going_away:
             self._cut(EndReason.GO_AWAY, None, now)
         elif close.initiator == "provider":
-            self._cut(EndReason.ERROR, error_type or f"close_{close.code}", now)
+            self._cut(EndReason.ERROR, event.error_type or f"close_{close.code}", now)
         else:
             self._cut(EndReason.SESSION_CLOSED, None, now)
 
@@ -396,27 +462,39 @@ class Lifecycle:
         """Nothing more will come over this connection: end what is open."""
         for call_id in list(self._tools):
             self._end_tool(call_id, ev.ToolOutcome.ORPHANED, now)
-        if self._turn is None and self._heard.expects_answer:
+        if self._turn is None and self._words.expect_answer:
             self._begin_turn(now)
         turn = self._turn
         if turn:
-            if turn.interrupted_ns is None and turn.generated_ns is None:
+            told = turn.cause is not None or turn.generated_ns is not None
+            if not told and not (turn.stalled and reason is EndReason.SESSION_CLOSED):
                 turn.reason, turn.error_type = reason, error_type
                 turn.generated_ns = now if turn.first_output_ns is None else turn.last_output_ns
             self._turn = None
-            self._closing.append(turn)
-        for open_turn in list(self._closing):
-            self._close_books(open_turn, now)
+            self._books.open.append(turn)
+        for open_turn in list(self._books.open):
+            self._ops += self._books.close(open_turn, now)
 
     def _on_session_closed(self, event: ev.SessionClosed, now: int) -> None:
         reason = EndReason.ERROR if event.error_type else EndReason.SESSION_CLOSED
-        if self._dialing:
-            self._end_dial(now, event.close, event.error_type or "session_closed")
+        self._ops += self._connections.end_dial(now, event.close, event.error_type)
         self._cut(reason, event.error_type, now)
         self._ops.append(op.EndSession(now, event.close, event.error_type, replace(self._totals)))
         self._closed = True
 
-    # --- bookkeeping ----------------------------------------------------------------------------------------------
 
-    def _note(self, name: str, now: int, attributes: dict[str, str | bool | int | float] | None = None) -> None:
-        self._ops.append(op.Note(name, now, attributes or {}))
+# What tells that the provider is alive.
+_FROM_PROVIDER = (
+    ev.ModelAudio,
+    ev.ModelText,
+    ev.Thought,
+    ev.OutputTranscript,
+    ev.InputTranscript,
+    ev.ToolCall,
+    ev.ToolCancelled,
+    ev.UsageReport,
+    ev.WaitingForInput,
+    ev.Interrupted,
+    ev.GenerationComplete,
+    ev.TurnComplete,
+)

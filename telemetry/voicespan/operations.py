@@ -68,6 +68,26 @@ class InterruptionCause(StrEnum):
     RETRACTED = "retracted"
 
 
+class StallKind(StrEnum):
+    """How an answer that was due failed to come."""
+
+    EMPTY_TURN = "empty_turn"
+    NO_ANSWER = "no_answer"
+    NO_GENERATION = "no_generation"
+    TOOL_RESPONSE_IGNORED = "tool_response_ignored"
+    UNFINISHED = "unfinished"
+    RESUMED_DEAD = "resumed_dead"
+
+
+class Anomaly(StrEnum):
+    """What should not have come, and belongs to no turn."""
+
+    DUPLICATE_TOOL_CALL = "duplicate_tool_call"
+    TOOL_RESPONSE_WITHOUT_CALL = "tool_response_without_call"
+    TURN_COMPLETE_WITHOUT_TURN = "turn_complete_without_turn"
+    UNREADABLE_MESSAGE = "unreadable_message"
+
+
 @dataclass(frozen=True, slots=True)
 class ToolRecord:
     """One tool call of a turn, as far as it got."""
@@ -80,13 +100,49 @@ class ToolRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class GenerationRecord:
+    """One stretch of the model's output, and what the provider reported while it was the latest."""
+
+    start_ns: int
+    end_ns: int
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeardAudio:
+    """How much of an answer the user heard; `reported` by the client, else inferred from the clock."""
+
+    duration_s: float
+    reported: bool
+
+    @property
+    def source(self) -> str:
+        """`reported` or `inferred`."""
+        return "reported" if self.reported else "inferred"
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """What a user waited for, in seconds: parts that sum to the time to first audio, with `transport_s` to playback.
+
+    `endpointing_s` is from the end of the user's sound to the provider's decision. `model_s` is known only where the
+    decision is: without it, the provider's waiting and its thinking cannot be told apart.
+    """
+
+    endpointing_s: float | None = None
+    tool_s: float | None = None
+    model_s: float | None = None
+    transport_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TurnRecord:
     """A turn from the user's words to the end of the model's answer.
 
     `first_audio_ns` is the first moment at which 10 ms of the answer had arrived: some models send a single
-    sample ahead. `endpointing_s` is from the end of the user's sound to the provider's decision. `usage` is None
-    where the provider reported none. `generation_times_ns` holds start and end of each generation, the first ones
-    where there are very many.
+    sample ahead; `audible_ns` is when its leading silence is over. `playback_ns` is from where to where the client
+    said that it played. `speech_ns` is the user's speech where the client marked both of its ends. `usage` is None
+    where the provider reported none. `records` holds the first generations where there are very many.
     """
 
     index: int
@@ -96,18 +152,24 @@ class TurnRecord:
     end_reason: EndReason
     first_output_ns: int | None = None
     first_audio_ns: int | None = None
+    audible_ns: int | None = None
     interruption_cause: InterruptionCause | None = None
-    stall_kind: str | None = None
+    stall_kind: StallKind | None = None
     error_type: str | None = None
     generations: int = 0
     usage: Usage | None = None
     user_text: str = ""
     model_text: str = ""
     output_audio_s: float = 0.0
-    endpointing_s: float | None = None
+    latency: Latency = Latency()
+    heard: HeardAudio | None = None
+    silenced_s: float | None = None
+    playback_ns: tuple[int, int | None] | None = None
+    speech_ns: tuple[int, int] | None = None
     spoken_input: bool = False
+    searches: int = 0
     finish_reason: str | None = None
-    generation_times_ns: tuple[tuple[int, int], ...] = ()
+    records: tuple[GenerationRecord, ...] = ()
     tools: tuple[ToolRecord, ...] = ()
 
     @property
@@ -118,9 +180,22 @@ class TurnRecord:
     @property
     def time_to_first_audio_s(self) -> float | None:
         """Seconds from the turn's start to its first audio; None where either was not seen."""
-        if self.first_audio_ns is None or not self.source.precedes_output:
+        return self._since_start(self.first_audio_ns)
+
+    @property
+    def time_to_audible_audio_s(self) -> float | None:
+        """Seconds from the turn's start to the first sound in its audio."""
+        return self._since_start(self.audible_ns)
+
+    @property
+    def time_to_playback_s(self) -> float | None:
+        """Seconds from the turn's start until the client said that it plays."""
+        return self._since_start(self.playback_ns[0] if self.playback_ns else None)
+
+    def _since_start(self, at_ns: int | None) -> float | None:
+        if at_ns is None or not self.source.precedes_output:
             return None
-        return (self.first_audio_ns - self.start_ns) / 1e9
+        return (at_ns - self.start_ns) / 1e9
 
 
 # How many times to first audio a session keeps for its percentiles: the latest.
@@ -138,8 +213,10 @@ class SessionTotals:
     reconnects: int = 0
     interruptions: int = 0
     barge_ins: int = 0
+    stalls: int = 0
     turns_without_usage: int = 0
     output_audio_s: float = 0.0
+    dropped_audio_s: float = 0.0
     usage: Usage = field(default_factory=Usage)
     times_to_first_audio_s: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_TTFA_SAMPLES))
 
@@ -157,13 +234,14 @@ class StartConnection:
 
 @dataclass(frozen=True, slots=True)
 class EndConnection:
-    """Dial and setup of connection `index` are over.
+    """Dial and setup of connection `index` are over, by which it is `connected` or not.
 
-    `close` is what ended the former connection, or this attempt where `error_type` is set.
+    `close` is what ended the former connection, or this attempt where it came to nothing.
     """
 
     index: int
     at_ns: int
+    connected: bool
     setup_s: float
     gap_s: float | None
     resumed: bool
@@ -190,24 +268,65 @@ class EndTurn:
 
 @dataclass(frozen=True, slots=True)
 class StartTool:
-    """A tool call begins, inside turn `turn`."""
+    """A tool call begins in turn `turn`; one that is not `blocking` may outlive it."""
 
     call_id: str
     turn: int
     at_ns: int
     name: str
     arguments: Mapping[str, object]
+    blocking: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class EndTool:
-    """A tool call is over."""
+    """A tool call is over; `responses` were sent."""
 
     call_id: str
     at_ns: int
     outcome: ToolOutcome
     result: Mapping[str, object]
     error: str | None
+    responses: int = 0
+
+
+# What has no duration: each is told once, as an event.
+
+
+@dataclass(frozen=True, slots=True)
+class GoingAway:
+    """The provider announced that it will cut the connection."""
+
+    at_ns: int
+    time_left_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEnded:
+    """Connection `index` had served, and ended."""
+
+    index: int
+    at_ns: int
+    close: Close
+    error_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """An answer has been due for too long; `turn` is where it was."""
+
+    at_ns: int
+    kind: StallKind
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class LateInterruption:
+    """An answer was cut, while it was played, whose turn had been told."""
+
+    at_ns: int
+    cause: InterruptionCause
+    turn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +338,12 @@ class LooseUsage:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """Something to remember that has no duration."""
+class Odd:
+    """Something came that should not have; `detail` is a low-cardinality name where there is more to say."""
 
-    name: str
     at_ns: int
-    attributes: Mapping[str, str | bool | int | float] = field(default_factory=dict)
+    anomaly: Anomaly
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,4 +356,5 @@ class EndSession:
     totals: SessionTotals
 
 
-Operation = StartConnection | EndConnection | StartTurn | EndTurn | StartTool | EndTool | LooseUsage | Note | EndSession
+Happening = GoingAway | ConnectionEnded | Stalled | LateInterruption | LooseUsage | Odd
+Operation = StartConnection | EndConnection | StartTurn | EndTurn | StartTool | EndTool | Happening | EndSession

@@ -17,6 +17,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from opentelemetry._logs import Logger
 from opentelemetry.context import Context
 from opentelemetry.trace import Tracer
 
@@ -28,9 +29,10 @@ from voicespan.emit import SessionSpans
 from voicespan.events import Close, Event
 from voicespan.guard import guarded
 from voicespan.identity import Identity
-from voicespan.lifecycle import Lifecycle
+from voicespan.lifecycle import STALL_AFTER_S, Lifecycle
 from voicespan.metrics import Metrics
 from voicespan.operations import Operation, SessionTotals
+from voicespan.shape import TraceShape
 
 # What begins a turn: with the first of these the search for the end of speech is due.
 _OUTPUTS = (ev.ModelAudio, ev.OutputTranscript, ev.ModelText, ev.Thought, ev.ToolCall)
@@ -40,8 +42,10 @@ class VoiceSession:
     """One call: a state machine, its spans, and the clock they share.
 
     `parent` is the context of the span that the session is a child of; an empty one begins a trace of its own.
-    `input_rate_hz` is the rate of the 16-bit mono audio that `audio_sent` counts. A `listener` is told
-    each operation, for programs that show the call's progress to somebody.
+    `input_rate_hz` is the rate of the 16-bit mono audio that `audio_sent` counts. With a `logger` (of OpenTelemetry's
+    Logs API) the session's events are log events too. `stall_after_s` is how long an answer may be due before it counts
+    as missing; None looks for no stalls. A `listener` is told each operation, for programs that show the call's
+    progress to somebody.
     """
 
     def __init__(
@@ -55,25 +59,33 @@ class VoiceSession:
         instructions: str = "",
         input_rate_hz: int = 16_000,
         metrics: Metrics | None = None,
+        logger: Logger | None = None,
+        shape: TraceShape | None = None,
+        stall_after_s: float | None = STALL_AFTER_S,
     ) -> None:
         # One wall-clock reading, then the monotonic clock: no duration in a trace can be bent by a clock that is set.
         self._epoch_ns = time.time_ns() - time.perf_counter_ns()
-        self._lifecycle = Lifecycle()
+        self.began_ns = self.now_ns()
+        self._lifecycle = Lifecycle(stall_after_s)
         self.listener: Callable[[Operation], None] | None = None
         self._input_bytes = 0
         self._input_bytes_per_s = input_rate_hz * 2
         self._recent = RecentAudio(input_rate_hz)
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_ns = 0
         self._spans = SessionSpans(
             tracer,
             identity,
             model,
             capture or Capture(),
+            self._lifecycle.totals,
             parent=parent or Context(),
-            start_ns=(began_ns := self.now_ns()),
+            start_ns=self.began_ns,
             instructions=instructions,
+            shape=shape,
+            logger=logger,
         )
-        self._metrics = metrics.session(model, identity.backend, began_ns) if metrics else None
+        self._metrics = metrics.session(model, identity.backend, self.began_ns) if metrics else None
 
     def now_ns(self) -> int:
         """Nanoseconds since the epoch, monotonic within the session."""
@@ -117,12 +129,22 @@ class VoiceSession:
     @guarded(default=None)
     def feed(self, event: Event, at_ns: int | None = None) -> None:
         """Something happened, now or at `at_ns`."""
-        if isinstance(event, _OUTPUTS) and self._lifecycle.wants_end_of_speech:
-            if ended_ns := self._recent.end_of_speech_ns():
-                self._step(ev.EndOfSpeech(), ended_ns)
-            self._recent.clear()
-        self._step(event, self.now_ns() if at_ns is None else at_ns)
-        self._schedule()
+        now_ns = self.now_ns() if at_ns is None else at_ns
+        output = isinstance(event, _OUTPUTS)
+        if output and self._lifecycle.wants_end_of_speech:
+            self._search_end_of_speech()
+        elif (from_ns := self._lifecycle.listens_from_ns) is not None and from_ns <= now_ns:
+            self._search_end_of_speech()
+            self._lifecycle.listened(now_ns)
+        self._step(event, now_ns)
+        # An output only puts off what is due, so a timer that is set comes early at worst.
+        if self._timer is None or not output:
+            self._schedule()
+
+    def _search_end_of_speech(self) -> None:
+        if ended_ns := self._recent.end_of_speech_ns():
+            self._step(ev.EndOfSpeech(), ended_ns)
+        self._recent.clear()
 
     def _step(self, event: Event, at_ns: int) -> None:
         for operation in self._lifecycle.step(event, at_ns):
@@ -147,15 +169,22 @@ class VoiceSession:
         self.feed(ev.SessionClosed(close, error_type))
 
     def _schedule(self) -> None:
-        """Be there when a turn's books have to close. Without a running loop the next event closes them."""
+        """Be there when books have to close, or an answer is overdue. Without a running loop the next event is."""
+        due_ns = self._lifecycle.deadline_ns
         if self._timer:
+            if due_ns is not None and due_ns >= self._timer_due_ns:
+                return  # it comes early, and looks again
             self._timer.cancel()
             self._timer = None
-        due_ns = self._lifecycle.deadline_ns
         if due_ns is None:
             return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return
-        self._timer = loop.call_later(max(0.0, (due_ns - self.now_ns()) / 1e9), self.feed, ev.Tick())
+        self._timer_due_ns = due_ns
+        self._timer = loop.call_later(max(0.0, (due_ns - self.now_ns()) / 1e9), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.feed(ev.Tick())

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from voicespan import events as ev
 from voicespan import operations as op
-from voicespan.operations import EndReason, InterruptionCause, StartSource
+from voicespan.answers import Answer
+from voicespan.operations import EndReason, InterruptionCause, StallKind, StartSource
 from voicespan.usage import Usage
 
-# Less than this has not been heard: Gemini 3.x may send a single sample ahead of the answer.
-AUDIBLE_S = 0.010
 # More calls than this in one turn is a loop; the record keeps the first ones, the totals count all.
 MAX_TOOLS_IN_RECORD = 64
 MAX_GENERATIONS_IN_RECORD = 64
@@ -53,31 +52,34 @@ _ENDS = (
 
 
 @dataclass(slots=True)
-class Heard:
-    """What is known of the user's words for the turn that has not begun."""
+class Words:
+    """What is known of the user's words for the turn that has not begun; times by what they were taken from."""
 
     at_ns: dict[StartSource, int] = field(default_factory=dict)
     text: Transcript = field(default_factory=Transcript)
     spoken: bool = False
+    speech_ns: tuple[int, int] | None = None
+    tool_answer_due: bool = False
 
     @property
-    def expects_answer(self) -> bool:
+    def expect_answer(self) -> bool:
         """Whether the user said something; a microphone that was switched off, or a tool that answered, is no word."""
         return bool(self.text) or bool(self.at_ns.keys() - {StartSource.AUDIO_STREAM_END, StartSource.TOOL_RESPONSE})
 
-    def speaks_again(self) -> None:
+    @property
+    def newest_ns(self) -> int:
+        """When the last of it was told."""
+        return max(self.at_ns.values(), default=0)
+
+    def go_on(self) -> None:
         """What was marked as the end was not."""
         for source in _ENDS:
             self.at_ns.pop(source, None)
-
-    def endpointing_s(self) -> float | None:
-        """From the end of the sound to the detector's decision, where both are known."""
-        sound, decision = (self.at_ns.get(s) for s in (StartSource.ACOUSTIC, StartSource.SERVER_ACTIVITY_END))
-        return None if sound is None or decision is None or decision < sound else (decision - sound) / 1e9
+        self.speech_ns = None
 
     def start(self, now: int, fallback: StartSource) -> tuple[StartSource, int]:
         """The best known end of the user's words; the output itself, at `now`, where none is known."""
-        newest = max(self.at_ns.values(), default=0)
+        newest = self.newest_ns
         for source in StartSource:
             at = self.at_ns.get(source)
             if at is not None and at >= newest - STALE_NS:
@@ -93,6 +95,7 @@ class Tool:
     turn: Turn
     outcome: ev.ToolOutcome | None = None
     response: ev.ToolResponse | None = None
+    responses: int = 0
 
     def record(self) -> op.ToolRecord:
         """The call, as far as it got."""
@@ -107,29 +110,34 @@ class Turn:
     index: int
     source: StartSource
     start_ns: int
-    heard: Heard
+    words: Words
     model_text: Transcript = field(default_factory=Transcript)
+    answer: Answer = field(default_factory=Answer)
     first_output_ns: int | None = None
     last_output_ns: int | None = None
-    first_audio_ns: int | None = None
-    audio_s: float = 0.0
     generated_ns: int | None = None
     interrupted_ns: int | None = None
     cause: InterruptionCause | None = None
     generations: int = 0
     generating: bool = False
-    generation_times_ns: list[tuple[int, int]] = field(default_factory=list)
+    records: list[op.GenerationRecord] = field(default_factory=list)
     tool_response_ns: int | None = None
+    interrupting_response_ns: int | None = None
     tools: list[Tool] = field(default_factory=list)
     open_tools: int = 0
+    tools_began_ns: int = 0
     tools_end_ns: int = 0
+    tool_s: float = 0.0
     usage: Usage | None = None
     report: Usage | None = None
     waiting: bool = False
+    in_progress: bool = False
+    searches: int = 0
     finish_reason: str | None = None
     reason: EndReason | None = None
     error_type: str | None = None
-    stall_kind: str | None = None
+    stall_kind: StallKind | None = None
+    stalled_ns: int | None = None
     deadline_ns: int | None = None
 
     def output(self, now: int) -> None:
@@ -139,17 +147,24 @@ class Turn:
             self.generations += 1
             self.generated_ns = None
             self.book_report()
-            if len(self.generation_times_ns) < MAX_GENERATIONS_IN_RECORD:
-                self.generation_times_ns.append((self._generation_start_ns(now), now))
+            if len(self.records) < MAX_GENERATIONS_IN_RECORD:
+                self.records.append(op.GenerationRecord(self._generation_start_ns(now), now))
         self.generation_goes_on(now)
         if self.first_output_ns is None:
             self.first_output_ns = now
         self.last_output_ns = now
+        self.stalled_ns = None
+        self.in_progress = False
+
+    def audio(self, event: ev.ModelAudio, now: int) -> None:
+        """A chunk of its voice; what a tool took until the first of it is known by then."""
+        if self.answer.add(event, now) and self.open_tools:
+            self._book_tools(now)
 
     def generation_goes_on(self, until: int) -> None:
         """The current generation lasted until then at least."""
-        if len(self.generation_times_ns) == self.generations > 0:
-            self.generation_times_ns[-1] = (self.generation_times_ns[-1][0], until)
+        if len(self.records) == self.generations > 0:
+            self.records[-1] = replace(self.records[-1], end_ns=until)
 
     def _generation_start_ns(self, now: int) -> int:
         """The model begins when it has what it needs: the user's words, or a tool's response."""
@@ -159,25 +174,77 @@ class Turn:
 
     def book_report(self) -> None:
         """A generation is over: its last report counts, and the next one is another's."""
-        if self.report is not None:
-            self.usage = self.report if self.usage is None else self.usage + self.report
-            self.report = None
+        if self.report is None:
+            return
+        self.usage = self.report if self.usage is None else self.usage + self.report
+        if self.records:
+            former = self.records[-1].usage
+            self.records[-1] = replace(self.records[-1], usage=former + self.report if former else self.report)
+        self.report = None
+
+    def tool_began(self, now: int) -> None:
+        """A call that it waits for."""
+        if not self.open_tools:
+            self.tools_began_ns = now
+        self.open_tools += 1
+
+    def tool_ended(self, now: int) -> None:
+        """One of them is over."""
+        self.open_tools -= 1
+        self.tools_end_ns = now
+        if not self.open_tools:
+            self._book_tools(now)
+
+    def _book_tools(self, now: int) -> None:
+        """Parallel calls are waited for once, and only what comes before the voice is part of its latency."""
+        until = min(now, self.answer.first_ns or now)
+        self.tool_s += max(0, until - self.tools_began_ns) / 1e9
+        self.tools_began_ns = now
 
     @property
     def awaits_output(self) -> bool:
         """Whether a tool response was the last thing that happened in it."""
         return self.tool_response_ns is not None and self.tool_response_ns >= (self.last_output_ns or 0)
 
+    @property
+    def stalled(self) -> bool:
+        """Whether its answer was found missing, and has not come since."""
+        return self.stalled_ns is not None
+
+    @property
+    def given_up(self) -> bool:
+        """Whether what the user says next is of no concern to it."""
+        return self.stalled or (self.waiting and self.first_output_ns is None)
+
+    @property
+    def owes_usage(self) -> bool:
+        """Whether the provider has reported nothing for it."""
+        return self.usage is None and self.report is None
+
     def end_ns(self, now: int) -> int:
         """The end of its generation, or of its last tool; `now` where neither was seen."""
         if self.interrupted_ns is not None and self.generated_ns is None:
             end = self.interrupted_ns
         else:
-            end = self.generated_ns or self.last_output_ns or now
+            end = self.generated_ns or self.last_output_ns or self.stalled_ns or now
         return max(end, self.tools_end_ns, self.start_ns)
+
+    def latency(self) -> op.Latency:
+        """What the user waited for until the first audio, in parts; see `operations.Latency`."""
+        decided = self.start_ns
+        if self.source is StartSource.ACOUSTIC:
+            decided = self.words.at_ns.get(StartSource.SERVER_ACTIVITY_END, -1)
+        told = decided >= self.start_ns
+        endpointing_s = (decided - self.start_ns) / 1e9 if told and self.source is StartSource.ACOUSTIC else None
+        first_ns = self.answer.first_ns
+        if first_ns is None or not self.source.precedes_output:
+            return op.Latency(endpointing_s)
+        model_s = max(0.0, (first_ns - decided) / 1e9 - self.tool_s) if told and decided <= first_ns else None
+        return op.Latency(endpointing_s, self.tool_s, model_s, self.answer.transport_s())
 
     def record(self, now: int) -> op.TurnRecord:
         """All that will ever be known of it."""
+        answer = self.answer
         return op.TurnRecord(
             index=self.index,
             start_ns=self.start_ns,
@@ -185,19 +252,25 @@ class Turn:
             source=self.source,
             end_reason=self.reason or self._end_reason(),
             first_output_ns=self.first_output_ns,
-            first_audio_ns=self.first_audio_ns,
+            first_audio_ns=answer.first_ns,
+            audible_ns=answer.audible_ns,
             interruption_cause=self.cause,
             stall_kind=self.stall_kind,
             error_type=self.error_type,
             generations=self.generations,
             usage=self.usage,
-            endpointing_s=self.heard.endpointing_s(),
-            user_text=str(self.heard.text),
+            user_text=str(self.words.text),
             model_text=str(self.model_text),
-            output_audio_s=self.audio_s,
-            spoken_input=self.heard.spoken,
+            output_audio_s=answer.audio_s,
+            latency=self.latency(),
+            heard=answer.heard(self.interrupted_ns),
+            silenced_s=answer.silenced_s(),
+            playback_ns=None if answer.playback_ns is None else (answer.playback_ns, answer.stopped_ns),
+            speech_ns=self.words.speech_ns,
+            spoken_input=self.words.spoken,
+            searches=self.searches,
             finish_reason=self.finish_reason,
-            generation_times_ns=tuple(self.generation_times_ns),
+            records=tuple(self.records),
             tools=tuple(tool.record() for tool in self.tools),
         )
 
@@ -206,6 +279,6 @@ class Turn:
             return EndReason.CANCELLED
         if self.cause is not None:
             return EndReason.INTERRUPTED
-        if self.stall_kind is not None:
+        if self.stalled or self.stall_kind is StallKind.EMPTY_TURN:
             return EndReason.STALLED
         return EndReason.COMPLETED

@@ -7,11 +7,15 @@
     INT interrupted               WAIT waiting for input        TC+ turn complete, in progress
     AE  client's activity end     SE  audio stream end          GA  goAway                        CUT connection lost
     ON  dial and connect          BYE the client hangs up       MIC the microphone is open        ..  100 ms pass
+    RE  resume by handle          ACS client's activity start   EOS the sound of speech has ended ~   11 s pass
+    PLAY1, STOP1 the client plays turn 1, stops after 150 ms    ASYNC1 a call that does not block
+    RESP1! interrupts, RESP1_ is silent, RESP1+ is not final    DROP half a second dropped        ODD unreadable
 Each word takes 10 ms.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from voicespan import events as ev
@@ -27,7 +31,11 @@ _EVENTS: dict[str, ev.Event] = {
     "I": ev.InputTranscript("spoken "),
     "VAS": ev.ActivityStart("server"),
     "VAE": ev.ActivityEnd("server"),
+    "ACS": ev.ActivityStart("client"),
     "AE": ev.ActivityEnd("client"),
+    "EOS": ev.EndOfSpeech(),
+    "DROP": ev.InputDropped(0.5),
+    "ODD": ev.Unreadable("TypeError"),
     "SE": ev.AudioStreamEnd(),
     "A": ev.ModelAudio(0.2),
     "a": ev.ModelAudio(1 / 24_000),
@@ -53,20 +61,33 @@ def events(story: str) -> Iterator[tuple[ev.Event, int]]:
         if word == "MIC":
             continue
         now += STEP_NS
-        if word == "..":
-            now += 10 * STEP_NS
+        if word in {"..", "~"}:
+            now += (10 if word == ".." else 1100) * STEP_NS
             yield ev.Tick(), now
-        elif word == "ON":
-            yield ev.Dialing(), now
+        elif word in {"ON", "RE"}:
+            yield ev.Dialing(resumed=word == "RE"), now
             yield ev.Connected(), now
-        elif word.startswith("CALL"):
-            yield ev.ToolCall(word[4:], "search_nearby", {"query": word}), now
-        elif word.startswith("RESP"):
-            yield ev.ToolResponse(word[4:], ev.ToolOutcome.OK, {"found": 1}), now
-        elif word.startswith("CANCEL"):
-            yield ev.ToolCancelled(word[6:]), now
+        elif found := re.fullmatch(r"(CALL|ASYNC|RESP|CANCEL|PLAY|STOP)(\d)(\D?)", word):
+            yield _numbered(found[1], found[2], found[3]), now
         else:
             yield _EVENTS[word], now
+
+
+def _numbered(kind: str, number: str, mark: str) -> ev.Event:
+    match kind:
+        case "CALL" | "ASYNC":
+            return ev.ToolCall(number, "search_nearby", {"query": kind + number}, blocking=kind == "CALL")
+        case "RESP":
+            schedulings: dict[str, ev.Scheduling] = {"!": "interrupt", "_": "silent"}
+            return ev.ToolResponse(
+                number, ev.ToolOutcome.OK, {"found": 1}, scheduling=schedulings.get(mark), final=mark != "+"
+            )
+        case "CANCEL":
+            return ev.ToolCancelled(number)
+        case "PLAY":
+            return ev.PlaybackStarted(int(number))
+        case _:
+            return ev.PlaybackStopped(int(number), 0.15)
 
 
 def operations(story: str) -> list[op.Operation]:
@@ -86,7 +107,7 @@ def at(story: str, word: str, nth: int = 1) -> int:
     """When the nth `word` of a story happens, in nanoseconds."""
     now = 0
     for found in story.replace("MIC", "").split():
-        now += STEP_NS * (11 if found == ".." else 1)
+        now += STEP_NS * {"..": 11, "~": 1101}.get(found, 1)
         nth -= found == word
         if nth == 0:
             return now

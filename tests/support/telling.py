@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-from support.received import ReceivedMetric, ReceivedSpan, decode_metrics, decode_traces
+from support.received import ReceivedLog, ReceivedMetric, ReceivedSpan, decode_logs, decode_metrics, decode_traces
 from support.story import events
-from voicespan import Capture, Identity, Metrics, Model, VoiceSession
+from voicespan import Capture, Identity, Metrics, Model, TraceShape, VoiceSession
 from voicespan.cost import Prices
 from voicespan.sdk.pipeline import IdentityProcessor
 
@@ -24,19 +30,35 @@ MODEL = Model("gemini-3.8-live", server_address="127.0.0.1", server_port=443, pr
 class Recorder:
     """An SDK whose spans stay in memory."""
 
-    def __init__(self, identity: Identity = IDENTITY) -> None:
+    def __init__(self, identity: Identity = IDENTITY, ids: IdGenerator | None = None) -> None:
         self.identity = identity
         self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider = TracerProvider(shutdown_on_exit=False, id_generator=ids)
         self.provider.add_span_processor(IdentityProcessor())
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self.tracer = self.provider.get_tracer("voicespan")
         self._reader = InMemoryMetricReader()
+        self._log_exporter = InMemoryLogRecordExporter()
+        self.logger_provider = LoggerProvider(shutdown_on_exit=False)
+        self.logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self._log_exporter))
+        self.logger = self.logger_provider.get_logger("voicespan")
         self.metrics = Metrics(MeterProvider([self._reader], shutdown_on_exit=False).get_meter("voicespan"))
+
+    def finished_spans(self) -> Sequence[ReadableSpan]:
+        """What has ended, as the SDK has it."""
+        return self._exporter.get_finished_spans()
+
+    def finished_logs(self) -> Sequence[ReadableLogRecord]:
+        """Log events so far, as the SDK has them."""
+        return self._log_exporter.get_finished_logs()
 
     def spans(self) -> list[ReceivedSpan]:
         """What has ended, as a receiver would read it."""
-        return decode_traces(encode_spans(self._exporter.get_finished_spans()), 0)
+        return decode_traces(encode_spans(self.finished_spans()), 0)
+
+    def logs(self) -> list[ReceivedLog]:
+        """Log events so far, as a receiver would read them."""
+        return decode_logs(encode_logs(self.finished_logs()), 0)
 
     def measured(self) -> list[ReceivedMetric]:
         """All metrics so far, as a receiver would read them."""
@@ -45,7 +67,12 @@ class Recorder:
 
 
 def tell(
-    story: str, *, capture: bool = True, model: Model = MODEL, recorder: Recorder | None = None
+    story: str,
+    *,
+    capture: bool | Capture = True,
+    model: Model = MODEL,
+    recorder: Recorder | None = None,
+    shape: TraceShape | None = None,
 ) -> list[ReceivedSpan]:
     """The spans of a story."""
     recorder = recorder or Recorder()
@@ -53,9 +80,11 @@ def tell(
         recorder.identity,
         model,
         tracer=recorder.tracer,
-        capture=Capture(on_spans=capture),
+        capture=capture if isinstance(capture, Capture) else Capture(on_spans=capture),
         instructions="Be brief.",
         metrics=recorder.metrics,
+        logger=recorder.logger,
+        shape=shape,
     )
     began = session.now_ns()
     if "MIC" in story:

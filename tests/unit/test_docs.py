@@ -1,11 +1,14 @@
 """What the documentation says is what the code has."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from voicespan import conventions
+from support import one_session
+from voicespan import reference
 from voicespan_server import protocol
 from voicespan_server.settings import Settings
 
@@ -14,8 +17,14 @@ DOCS = REPOSITORY / "docs"
 
 
 def test_the_reference_of_names_is_the_generated_one() -> None:
-    page = (DOCS / "conventions.md").read_text()
-    assert page == conventions.reference_page(), "run: make docs"
+    assert (DOCS / "conventions.md").read_text() == reference.reference_page(), "run: make docs"
+    assert yaml.safe_load((DOCS / "registry.yaml").read_text()) == reference.registry(), "run: make docs"
+
+
+def test_the_session_in_the_docs_is_what_the_library_tells() -> None:
+    found = one_session.exported()
+    assert json.loads((DOCS / "one-session.json").read_text()) == found, "run: make docs"
+    assert (DOCS / "one-session.md").read_text() == one_session.page(found), "run: make docs"
 
 
 def test_every_setting_is_described() -> None:

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from voicespan import prices_of
-from voicespan.estimate import AUDIO_TOKENS_PER_S, Estimator
+from voicespan.estimate import AUDIO_TOKENS_PER_S, Bill, Estimator
 from voicespan.operations import EndReason, StartSource, ToolRecord, TurnRecord
 from voicespan.usage import Usage
 
@@ -79,13 +79,16 @@ def test_a_sessions_cost_is_within_a_tenth_when_its_last_report_is_withheld(
     estimator = Estimator(model, "")
     *reported, withheld = turns
     for record in reported:
-        assert estimator.turn(record) is None
+        bill = estimator.turn(record)
+        assert bill is not None
+        assert (bill.usage, bill.estimated) == (record.usage, False)
     estimated = estimator.turn(replace(withheld, usage=None))
     assert estimated is not None
+    assert estimated.estimated
     assert withheld.usage is not None
     before = sum(prices.cost(record.usage)["total"] for record in reported if record.usage)
     actual = before + prices.cost(withheld.usage)["total"]
-    assert before + prices.cost(estimated)["total"] == pytest.approx(actual, rel=0.10)
+    assert before + prices.cost(estimated.usage)["total"] == pytest.approx(actual, rel=0.10)
 
 
 def test_a_turn_that_the_model_had_no_part_in_has_no_estimate() -> None:
@@ -101,8 +104,8 @@ def test_estimates_build_on_estimates() -> None:
     estimator = Estimator("unheard-of", "x" * 400)
     typed = replace(turn(Usage(), said="x" * 40, spoken=False), usage=None, output_audio_s=4.0)
     first, second = estimator.turn(typed), estimator.turn(typed)
-    assert first == Usage(input_text=110, output_audio=100)
-    assert second == Usage(input_text=220, output_audio=100)
+    assert first == Bill(Usage(input_text=110, output_audio=100), 0, estimated=True)
+    assert second == Bill(Usage(input_text=220, output_audio=100), 210, estimated=True)
 
 
 def test_where_a_tool_rounds_calls_are_summed_the_prompt_counts_for_each() -> None:
@@ -110,4 +113,18 @@ def test_where_a_tool_rounds_calls_are_summed_the_prompt_counts_for_each() -> No
 
     estimator = Estimator("gemini-3.1-flash-live-preview", "")
     record = replace(turn(Usage(), said="", tools=1), usage=None, output_audio_s=2.0)
-    assert estimator.turn(record) == Usage(input_text=260, output_text=12, output_audio=50)
+    bill = estimator.turn(record)
+    assert bill == Bill(Usage(input_text=260, output_text=12, output_audio=50), 130, estimated=True)
+
+
+def test_what_a_turn_reads_again_is_told_apart_from_what_is_new() -> None:
+    estimator = Estimator("gemini-2.5-flash-native-audio-preview-09-2025", "")
+    first = estimator.turn(turn(Usage(input_text=1185, output_audio=44)))
+    second = estimator.turn(turn(Usage(input_text=1250, input_audio=1, output_audio=63)))
+    compressed = estimator.turn(turn(Usage(input_text=400)))
+    assert first is not None
+    assert second is not None
+    assert compressed is not None
+    assert (first.fresh_input_tokens, first.rebilled_input_tokens) == (1185, 0)
+    assert (second.fresh_input_tokens, second.rebilled_input_tokens) == (1251 - 1229, 1229)
+    assert (compressed.fresh_input_tokens, compressed.rebilled_input_tokens) == (0, 400)

@@ -57,7 +57,7 @@ def test_audio_has_the_length_that_its_rate_gives(mime: str, seconds: float) -> 
         + AUDIO
         + '"}}]}}}'
     )
-    assert audio == ev.ModelAudio(pytest.approx(seconds))
+    assert audio == ev.ModelAudio(pytest.approx(seconds), pytest.approx(seconds)), "all of it is silence"
 
 
 def test_thoughts_are_not_speech() -> None:

@@ -226,7 +226,7 @@ def test_a_tool_ends_once_as_what_it_was(story: str, outcome: ToolOutcome) -> No
 
 def test_a_cut_while_the_answer_was_played_is_a_late_interruption() -> None:
     found = operations("cc A GC U TC INT")
-    assert [o.name for o in found if isinstance(o, op.Note)] == ["late_interruption"]
+    assert [o.cause for o in found if isinstance(o, op.LateInterruption)] == [InterruptionCause.SPEECH]
 
 
 def test_speech_after_a_tools_answer_is_a_barge_in() -> None:
@@ -283,3 +283,204 @@ def test_end_reasons_are_those_of_the_design() -> None:
     assert {r.value for r in EndReason} == {
         "completed", "interrupted", "cancelled", "session_closed", "go_away", "stalled", "error",
     }  # fmt: skip
+
+
+STALLS = {
+    "nothing after typed words": ("ON cc ~ BYE", ["no_answer"], ["1 stalled"]),
+    "nothing after speech": ("ON MIC VAS VAE ~ BYE", ["no_answer"], ["1 stalled"]),
+    "the words were heard, and that was all": ("ON MIC VAS I VAE ~ BYE", ["no_generation"], ["1 stalled"]),
+    "nothing after a tool's answer": ("ON cc CALL1 RESP1 ~ BYE", ["tool_response_ignored"], ["1 stalled"]),
+    "nothing after the answer to a tool, as Vertex counts turns": (
+        "ON cc CALL1 RESP1 GC U TC ~ BYE",
+        ["tool_response_ignored"],
+        ["1 completed", "2 stalled"],
+    ),
+    "nothing after the answer of a tool that did not block": (
+        "ON cc ASYNC1 T A GC U TC RESP1 ~ BYE",
+        ["tool_response_ignored"],
+        ["1 completed", "2 stalled"],
+    ),
+    "an answer that breaks off": ("ON cc A ~ BYE", ["unfinished"], ["1 stalled"]),
+    "a resumed connection that is dead": ("ON GA CUT RE cc ~ BYE", ["resumed_dead"], ["1 stalled"]),
+    "a turn_complete and nothing else": ("ON cc U TC BYE", ["empty_turn"], ["1 stalled"]),
+    "the answer comes after all": ("ON cc ~ A GC U TC BYE", ["no_answer"], ["1 completed"]),
+    "the user says something else": (
+        "ON MIC VAS I VAE ~ VAS I VAE A GC U TC BYE",
+        ["no_generation"],
+        ["1 stalled", "2 completed"],
+    ),
+    "the user types something else": ("ON cc ~ cc A GC U TC BYE", ["no_answer"], ["1 stalled", "2 completed"]),
+    "it stalls twice": ("ON cc ~ CALL1 RESP1 ~ BYE", ["no_answer", "tool_response_ignored"], ["1 stalled"]),
+    "the connection is lost while it stalls": ("ON cc ~ CUT BYE", ["no_answer"], ["1 error"]),
+}
+
+
+@pytest.mark.parametrize(("story", "kinds", "ends"), STALLS.values(), ids=STALLS)
+def test_an_answer_that_does_not_come_is_a_stall(story: str, kinds: list[str], ends: list[str]) -> None:
+    found = operations(story)
+    assert [o.kind.value for o in found if isinstance(o, op.Stalled)] == kinds
+    assert [f"{o.record.index} {o.record.end_reason.value}" for o in found if isinstance(o, op.EndTurn)] == ends
+    end = found[-1]
+    assert isinstance(end, op.EndSession)
+    assert end.totals.stalls == len(kinds)
+
+
+NO_STALLS = {
+    "nobody says anything": "ON MIC ~ ~ BYE",
+    "the user goes on speaking": "ON MIC VAS I ~ VAE A GC U TC BYE",
+    "a tool takes its time": "ON cc CALL1 ~ RESP1 A GC U TC BYE",
+    "a tool that does not block takes its time": "ON cc ASYNC1 T A GC U TC ~ BYE",
+    "an answer that was given is played": "ON cc A GC ~ U TC BYE",
+    "the model works on": "ON cc T A GC U TC+ ~ A GC U TC BYE",
+    "the model chose to be silent": "ON cc WAIT ~ BYE",
+    "the answer was cut": "ON MIC I VAE A VAS INT ~ BYE",
+    "the connection is down": "ON cc CUT ~ BYE",
+    "a silent answer of a tool": "ON cc ASYNC1 A GC U TC RESP1_ ~ BYE",
+    "the microphone was switched off": "ON MIC SE ~ BYE",
+    "between turns": "ON cc A GC U TC ~ ~ BYE",
+}
+
+
+@pytest.mark.parametrize("story", NO_STALLS.values(), ids=NO_STALLS)
+def test_the_watchdog_is_quiet(story: str) -> None:
+    assert not [o for o in operations(story) if isinstance(o, op.Stalled)]
+
+
+def test_a_stalled_turn_lasts_until_its_answer_was_overdue() -> None:
+    story = "ON cc ~ ~ BYE"
+    [turn] = turns(story)
+    assert (turn.start_ns, turn.end_ns) == (at(story, "cc"), at(story, "cc") + 10_000_000_000)
+    assert turn.time_to_first_audio_s is None
+
+
+def test_a_tool_that_does_not_block_may_outlive_its_turn() -> None:
+    story = "ON cc ASYNC1 T A GC U TC .. .. RESP1 T A GC U TC BYE"
+    kinds = [type(o).__name__ for o in operations(story)]
+    assert kinds == [
+        "StartConnection", "EndConnection", "StartTurn", "StartTool", "EndTurn", "EndTool", "StartTurn", "EndTurn",
+        "EndSession",
+    ]  # fmt: skip
+    first, second = turns(story)
+    assert first.end_ns == at(story, "GC")
+    assert (second.source, second.start_ns) == (StartSource.TOOL_RESPONSE, at(story, "RESP1"))
+
+
+def test_the_answer_of_a_tool_that_interrupts_is_no_barge_in_whatever_was_on_its_way() -> None:
+    first, second = turns("cc ASYNC1 T A RESP1! A INT U TC T A GC U TC")
+    assert first.interruption_cause is InterruptionCause.TOOL_RESPONSE
+    assert second.source is StartSource.TOOL_RESPONSE
+
+
+def test_a_call_is_over_with_its_last_response() -> None:
+    story = "cc ASYNC1 A GC U TC RESP1+ .. RESP1+ .. RESP1 A GC U TC"
+    [end] = [o for o in operations(story) if isinstance(o, op.EndTool)]
+    assert (end.at_ns, end.responses, end.outcome) == (at(story, "RESP1"), 3, ToolOutcome.OK)
+
+
+def test_latency_comes_apart_into_what_was_waited_for() -> None:
+    story = "MIC VAS EOS .. VAE .. CALL1 .. RESP1 .. A GC U TC"
+    [turn] = turns(story)
+    latency = turn.latency
+    assert turn.source is StartSource.ACOUSTIC
+    assert latency.endpointing_s == pytest.approx((at(story, "VAE") - at(story, "EOS")) / 1e9)
+    assert latency.tool_s == pytest.approx((at(story, "RESP1") - at(story, "CALL1")) / 1e9)
+    assert latency.model_s is not None
+    whole = latency.endpointing_s + latency.tool_s + latency.model_s
+    assert whole == pytest.approx(turn.time_to_first_audio_s)
+
+
+def test_with_playback_the_parts_sum_to_what_the_user_waited() -> None:
+    story = "MIC VAS EOS .. VAE .. A .. PLAY1 GC U TC"
+    [turn] = turns(story)
+    parts = turn.latency
+    assert parts.transport_s == pytest.approx((at(story, "PLAY1") - at(story, "A")) / 1e9)
+    found = [parts.endpointing_s, parts.tool_s, parts.model_s, parts.transport_s]
+    assert sum(part or 0 for part in found) == pytest.approx(turn.time_to_playback_s)
+
+
+def test_where_the_decision_is_not_known_waiting_and_thinking_are_not_told_apart() -> None:
+    [turn] = turns("MIC I EOS .. A GC U TC")
+    assert turn.source is StartSource.ACOUSTIC
+    assert (turn.latency.endpointing_s, turn.latency.model_s) == (None, None)
+    assert turn.time_to_first_audio_s is not None
+
+
+def test_parallel_tools_are_waited_for_once_and_only_until_the_voice() -> None:
+    story = "cc CALL1 .. CALL2 .. RESP1 .. RESP2 A GC U TC"
+    [turn] = turns(story)
+    assert turn.latency.tool_s == pytest.approx((at(story, "RESP2") - at(story, "CALL1")) / 1e9)
+    story = "cc CALL1 .. A .. RESP1 A GC U TC"
+    [turn] = turns(story)
+    assert turn.latency.tool_s == pytest.approx((at(story, "A") - at(story, "CALL1")) / 1e9)
+    [turn] = turns("cc A CALL1 .. RESP1 A GC U TC")
+    assert turn.latency.tool_s == 0
+
+
+def test_what_was_heard_of_an_interrupted_answer_is_what_the_client_says() -> None:
+    story = "MIC I VAE A A A PLAY1 VAS INT U TC .. STOP1 BYE"
+    [turn] = turns(story)
+    assert turn.heard == op.HeardAudio(0.15, reported=True)
+    assert turn.silenced_s == pytest.approx((at(story, "STOP1") - at(story, "VAS")) / 1e9)
+
+
+def test_what_was_heard_is_inferred_where_the_client_says_nothing() -> None:
+    story = "MIC I VAE A A A .. VAS INT U TC"
+    [turn] = turns(story)
+    assert turn.heard == op.HeardAudio(pytest.approx((at(story, "INT") - at(story, "A")) / 1e9), reported=False)
+    assert turn.silenced_s is None
+    [short] = turns("MIC I VAE A .. .. .. VAS INT U TC")
+    assert short.heard == op.HeardAudio(0.2, reported=False), "no more than there was"
+
+
+def test_a_client_that_reports_is_waited_for_but_not_for_ever() -> None:
+    story = "MIC I VAE A A A PLAY1 VAS INT U TC .. .. .. .. .. .. STOP1"
+    [turn] = turns(story)
+    assert turn.heard is not None
+    assert not turn.heard.reported
+
+
+def test_audible_audio_begins_when_its_silence_is_over() -> None:
+    from voicespan import events as ev
+    from voicespan.lifecycle import Lifecycle
+
+    lifecycle = Lifecycle()
+    second = 1_000_000_000
+    told = [
+        (ev.UserText("typed"), second),
+        (ev.ModelAudio(0.2, 0.2), 2 * second),
+        (ev.ModelAudio(0.2, 0.05), 2 * second + 1),
+        (ev.UsageReport(USAGE, completes_turn=True), 3 * second),
+        (ev.TurnComplete(), 3 * second),
+    ]
+    found = [operation for event, now in told for operation in lifecycle.step(event, now)]
+    [record] = [o.record for o in found if isinstance(o, op.EndTurn)]
+    assert record.time_to_first_audio_s == 1.0
+    assert record.time_to_audible_audio_s == 1.25
+
+
+def test_a_transcript_that_is_late_is_of_the_turn_that_lacks_it() -> None:
+    [late_question] = turns("MIC VAS VAE A I GC U TC")
+    assert late_question.user_text == "spoken"
+    [late_answer] = turns("cc A GC TC T u")
+    assert late_answer.model_text == "answer"
+    first, second = turns("MIC VAS I VAE A VAS I INT U TC VAE A GC U TC")
+    assert (first.user_text, second.user_text) == ("spoken", "spoken")
+
+
+def test_the_users_speech_is_measured_where_the_client_marks_both_ends() -> None:
+    story = "ACS .. AE A GC U TC"
+    [turn] = turns(story)
+    assert turn.speech_ns == (at(story, "ACS"), at(story, "AE"))
+    [turn] = turns("VAS .. VAE A GC U TC")
+    assert turn.speech_ns is None
+
+
+def test_a_caller_who_hangs_up_while_the_model_is_dialled_is_no_error() -> None:
+    from voicespan import events as ev
+    from voicespan.lifecycle import Lifecycle
+
+    lifecycle = Lifecycle()
+    lifecycle.step(ev.Dialing(), 1)
+    end, _ = lifecycle.step(ev.SessionClosed(ev.Close(1000, "bye", "client")), 2)
+    assert isinstance(end, op.EndConnection)
+    assert (end.connected, end.error_type) == (False, None)

@@ -21,22 +21,33 @@ anything: st.SearchStrategy[ev.Event] = st.one_of(
     st.builds(ev.Disconnected, closes),
     st.builds(ev.GoAway, st.none() | st.floats(0, 60)),
     st.builds(ev.Resumption, st.booleans()),
-    st.builds(ev.ActivityStart, st.just("server")),
+    st.builds(ev.ActivityStart, st.sampled_from(["client", "server"])),
     st.builds(ev.ActivityEnd, st.sampled_from(["client", "server"])),
     st.just(ev.AudioStreamEnd()),
     st.just(ev.EndOfSpeech()),
     st.builds(ev.UserText, st.just("typed ")),
     st.builds(ev.InputTranscript, st.just("spoken ")),
-    st.builds(ev.ModelAudio, st.sampled_from([1 / 24_000, 0.04, 0.3])),
+    st.builds(ev.ModelAudio, st.sampled_from([1 / 24_000, 0.04, 0.3]), st.sampled_from([0.0, 0.02, 1.0])),
     st.builds(ev.ModelText, st.just("written ")),
     st.just(ev.Thought()),
     st.builds(ev.OutputTranscript, st.just("said ")),
-    st.builds(ev.ToolCall, ids, st.just("search_nearby")),
-    st.builds(ev.ToolResponse, ids, st.sampled_from(ev.ToolOutcome)),
+    st.builds(ev.ToolCall, ids, st.just("search_nearby"), blocking=st.booleans()),
+    st.builds(
+        ev.ToolResponse,
+        ids,
+        st.sampled_from(ev.ToolOutcome),
+        scheduling=st.sampled_from([None, "interrupt", "when_idle", "silent"]),
+        final=st.booleans(),
+    ),
     st.builds(ev.ToolCancelled, ids),
     st.builds(
         ev.UsageReport, st.builds(Usage, input_text=tokens, output_audio=tokens, provider_total=tokens), st.booleans()
     ),
+    st.builds(ev.Grounded, st.integers(0, 3)),
+    st.builds(ev.PlaybackStarted, st.integers(1, 3)),
+    st.builds(ev.PlaybackStopped, st.integers(1, 3), st.floats(0, 5)),
+    st.builds(ev.InputDropped, st.floats(0, 1)),
+    st.builds(ev.Unreadable, st.just("TypeError")),
     st.just(ev.WaitingForInput()),
     st.just(ev.Interrupted()),
     st.just(ev.GenerationComplete()),
@@ -60,6 +71,10 @@ TURNS: list[list[ev.Event]] = [
 ]
 
 
+# Longer than an answer may be due.
+SILENCES = st.integers(9_000_000_000, 31_000_000_000)
+
+
 @st.composite
 def fragment(draw: st.DrawFn) -> list[ev.Event]:
     turn = list(draw(st.sampled_from(TURNS)))
@@ -70,7 +85,7 @@ def fragment(draw: st.DrawFn) -> list[ev.Event]:
 
 stories = st.lists(st.one_of(fragment(), anything.map(lambda e: [e])), max_size=12).flatmap(
     lambda parts: st.tuples(
-        *(st.tuples(st.just(event), st.integers(0, 400_000_000)) for part in parts for event in part)
+        *(st.tuples(st.just(event), st.integers(0, 400_000_000) | SILENCES) for part in parts for event in part)
     ).map(list)
 )
 
@@ -94,6 +109,7 @@ def test_whatever_is_opened_is_ended_exactly_once_and_after_it_was_opened(story:
     open_: set[tuple[str, object]] = set()
     turns_told: set[int] = set()
     tool_turns: dict[str, int] = {}
+    blocking: dict[str, bool] = {}
     for operation in run(story)[0]:
         match operation:
             case op.StartConnection(index):
@@ -109,15 +125,18 @@ def test_whatever_is_opened_is_ended_exactly_once_and_after_it_was_opened(story:
                 open_.remove(("turn", record.index))
             case op.StartTool(call_id, turn):
                 assert ("turn", turn) in open_
+                blocking[call_id] = operation.blocking
                 assert ("tool", call_id) not in open_
                 open_.add(("tool", call_id))
                 tool_turns[call_id] = turn
             case op.EndTool(call_id):
-                assert ("turn", tool_turns[call_id]) in open_
+                assert ("turn", tool_turns[call_id]) in open_ or not blocking[call_id]
                 open_.remove(("tool", call_id))
             case op.EndSession():
                 assert not open_
-            case op.Note() | op.LooseUsage():
+            case op.Stalled(turn=turn):
+                assert ("turn", turn) in open_
+            case _:
                 pass
     assert not open_
 
@@ -145,8 +164,8 @@ def test_children_lie_inside_their_parents(story: list[tuple[ev.Event, int]]) ->
         if isinstance(operation, op.StartTool):
             running[operation.call_id] = operation
         elif isinstance(operation, op.EndTool):
-            parent = turns[running.pop(operation.call_id).turn]
-            assert operation.at_ns <= parent.end_ns
+            started = running.pop(operation.call_id)
+            assert operation.at_ns <= turns[started.turn].end_ns or not started.blocking
     for start in tool_starts.values():
         assert turns[start.turn].start_ns <= start.at_ns
 

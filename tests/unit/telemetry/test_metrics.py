@@ -1,15 +1,19 @@
 """What is counted over all sessions, and that it agrees with what the spans say."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from support.received import ReceivedMetric
 from support.story import at, turns
-from support.telling import IDENTITY, MODEL, Recorder, tell
+from support.telling import IDENTITY, MODEL, Recorder, named, tell
+from voicespan import TraceShape
 from voicespan import conventions as c
 
 CALL = "ON MIC VAS I VAE CALL1 RESP1 a A T A GC U TC I VAE A GC VAS INT U TC GA CUT ON cc A GC U TC BYE"
+# What a good call has none of: an answer that never came, audio that was dropped, a message out of place.
+TROUBLE = "ON MIC ACS EOS VAE PLAY9 A PLAY1 GC VAS INT STOP1 U TC cc ~ cc A GC U TC DROP ODD BYE"
 BASE = {"gen_ai.provider.name": "gcp.gemini", "gen_ai.request.model": "gemini-3.8-live", "voicespan.backend": "gemini"}
 
 
@@ -35,7 +39,8 @@ def points(metric: ReceivedMetric) -> dict[tuple[str, ...], tuple[float, int]]:
 def test_counts(recorder: Recorder) -> None:
     tell(CALL, recorder=recorder)
     metrics = measured(recorder)
-    plain = [name for name, row in c.METRICS.items() if row.instrument != "histogram" and name != c.METRIC_TOKENS]
+    left_out = {c.METRIC_TOKENS, c.METRIC_ERRORS}
+    plain = [name for name in metrics if c.METRICS[name].instrument != "histogram" and name not in left_out]
     assert {name: {key: value for key, (value, _) in points(metrics[name]).items()} for name in plain} == {
         "voicespan.turns": {("completed",): 2, ("interrupted",): 1},
         "voicespan.interruptions": {("speech",): 1},
@@ -67,11 +72,11 @@ def test_each_generation_is_an_operation(recorder: Recorder) -> None:
     assert count == 2
     story = "cc CALL1 RESP1 .. A A GC U TC"
     [turn] = turns(story)
-    assert turn.generation_times_ns == (
+    assert [(part.start_ns, part.end_ns) for part in turn.records] == [
         (at(story, "cc"), at(story, "CALL1")),
         (at(story, "RESP1"), at(story, "GC")),
-    )
-    assert total == pytest.approx(sum(end - start for start, end in turn.generation_times_ns) / 1e9)
+    ]
+    assert total == pytest.approx(sum(part.end_ns - part.start_ns for part in turn.records) / 1e9)
 
 
 def test_durations_say_what_they_are_of(recorder: Recorder) -> None:
@@ -114,17 +119,52 @@ def test_a_call_in_progress_is_counted_as_such(recorder: Recorder) -> None:
 def test_names_units_and_attributes_are_those_of_the_conventions_and_hold_no_id(recorder: Recorder) -> None:
     tell(CALL, recorder=recorder)
     tell("ON cc CALL1 CUT ON BYE", recorder=recorder, model=replace(MODEL, name="other"))
+    tell(TROUBLE, recorder=recorder)
     for metric in recorder.measured():
         row = c.METRICS[metric.name]
         assert metric.unit == row.unit
         for point in metric.points:
             assert set(point.attributes) <= {*c.METRIC_ATTRIBUTES, *row.attributes}, metric.name
             assert not set(point.attributes.values()) & {"session-1", "user-1"}
-    assert {m.name for m in recorder.measured()} == set(c.METRICS)
+    of_sessions = {name for name in c.METRICS if not name.startswith(("voicespan.store.", "voicespan.sender."))}
+    assert {m.name for m in recorder.measured()} == of_sessions
 
 
 def test_every_attribute_on_a_span_is_in_the_conventions() -> None:
-    stories = [CALL, "ON cc CALL1 CUT ON BYE", "MIC I INT U TC BYE", "cc U TC BYE"]
-    for span in (span for story in stories for span in tell(story)):
-        for name in span.attributes:
-            assert name in c.ATTRIBUTES or name.startswith(c.LF_METADATA), f"{span.name}: {name}"
+    stories = [CALL, TROUBLE, "ON cc CALL1 CUT ON BYE", "MIC I INT U TC BYE", "cc U TC BYE", "ON cc A CUT RE BYE"]
+    for shape in (TraceShape(), TraceShape("turn", generation_spans=True, speech_spans=True)):
+        for span in (span for story in stories for span in tell(story, shape=shape)):
+            row = next(row for name, row in c.SPANS.items() if re.fullmatch(re.sub("{.*}", ".+", name), span.name))
+            assert span.kind == row.kind or (span.kind, row.name) == ("INTERNAL", c.TURN)
+            allowed = {*row.attributes}
+            if row.name == c.WEBSOCKET_SESSION:
+                allowed |= {c.LF_METADATA + name.removeprefix("voicespan.session.") for name in row.attributes}
+            assert set(span.attributes) <= allowed, f"{span.name}: {set(span.attributes) - allowed}"
+            assert ("error.type" in span.attributes) == (span.status == "ERROR"), span.name
+
+
+def test_every_event_is_in_the_conventions_and_what_is_told_of_a_session_is_on_its_span_too() -> None:
+    for story in (CALL, TROUBLE, "ON cc A CUT RE BYE", "cc A GC U TC INT u CALL1 CALL1 BYE"):
+        recorder = Recorder()
+        spans = tell(story, recorder=recorder)
+        session = named(spans, "WebSocket Session")
+        mirrored = []
+        for record in recorder.logs():
+            row = c.EVENTS[record.event_name]
+            assert set(record.attributes) <= {*c.IDENTITY, *row.attributes}, record.event_name
+            assert record.attributes["session.id"] == "session-1"
+            assert record.trace_id == session.trace_id
+            mirrored += [record.event_name] if row.mirrored else []
+        assert [event.name for event in session.events] == mirrored
+        assert recorder.logs()[-1].event_name == c.EVENT_SUMMARY
+
+
+def test_trouble_is_counted(recorder: Recorder) -> None:
+    tell(TROUBLE, recorder=recorder)
+    metrics = measured(recorder)
+    assert points(metrics["voicespan.turn.stalls"]) == {("no_answer",): (1, 1)}
+    assert points(metrics["voicespan.anomalies"]) == {("unreadable_message",): (1, 1)}
+    assert points(metrics["voicespan.audio.dropped"]) == {(): (0.5, 1)}
+    assert set(points(metrics["voicespan.latency"])) == {("endpointing",), ("model",), ("transport",)}
+    assert points(metrics["voicespan.interruption.heard_ratio"])[("reported", "speech")] == (pytest.approx(0.75), 1)
+    assert points(metrics["voicespan.barge_in.time_to_silence"])[()][1] == 1

@@ -77,7 +77,8 @@ def test_strings_inside_values_are_masked_and_json_stays_json() -> None:
 def test_long_text_says_that_it_was_cut() -> None:
     shown = Capture(on_spans=True).text("x" * (MAX_FIELD + 1))
     assert len(shown) == MAX_FIELD
-    assert shown.endswith("[…]")
+    assert shown.endswith(" more characters]")
+    assert "[… about 100" in Capture(on_spans=True).text("x" * (MAX_FIELD + 99_980))
 
 
 def session_of(text: str, capture: Capture) -> list[ReceivedSpan]:
