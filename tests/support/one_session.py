@@ -111,8 +111,9 @@ def _moved(value: Any, by_ns: int) -> Any:
     if not isinstance(value, dict):
         return value
     if value.get("key") == c.LF_COMPLETION_START:
-        at = datetime.fromisoformat(value["value"]["stringValue"]) + timedelta(microseconds=by_ns / 1000)
-        return {**value, "value": {"stringValue": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"}}
+        # Every event of the story falls on a whole centisecond; what was cut below a microsecond is put back.
+        at = datetime.fromisoformat(value["value"]["stringValue"]) + timedelta(microseconds=by_ns / 1000 + 500)
+        return {**value, "value": {"stringValue": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}000Z"}}
     return {
         key: str(int(item) + by_ns) if key in _TIMES else _moved(item, by_ns)
         for key, item in value.items()
