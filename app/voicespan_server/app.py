@@ -66,7 +66,7 @@ class Server:
     async def stop(self) -> None:
         """Bring telemetry out, within bounds. uvicorn dies by its signal afterwards, so nothing later would run."""
         if not await asyncio.to_thread(self.pipeline.shutdown):
-            logger.warning("not all spans could be sent; they stay in %s", self.pipeline.store.path)
+            logger.warning("not all could be sent; what is left stays in %s", self.pipeline.store.path)
         if self.langfuse:
             await asyncio.to_thread(self.langfuse.close)
 
@@ -156,14 +156,13 @@ def _add_routes(app: FastAPI, server: Server) -> None:
     @app.get(HEALTH)
     async def healthz() -> dict[str, object]:
         """Whether the server answers, and how its telemetry fares."""
-        sender = server.pipeline.sender
         return {
             "status": "ok",
             "version": __version__,
             "backend": server.upstream.backend,
             "model": server.upstream.model.name,
             "store": asdict(await asyncio.to_thread(server.pipeline.store.stats)),
-            "sender": asdict(sender.stats) if sender else None,
+            "senders": {signal: asdict(sender.stats) for signal, sender in server.pipeline.senders.items()},
         }
 
 

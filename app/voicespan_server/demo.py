@@ -11,6 +11,7 @@ import uvicorn
 from rich.console import Console
 
 from voicespan.sdk.reading import StoredSpan, reader_of
+from voicespan.sdk.signals import Signal
 from voicespan_server import client as voice_client
 from voicespan_server import trace_tree
 from voicespan_server.app import Server
@@ -93,7 +94,8 @@ def banner(console: Console, url: str, server: Server) -> None:
     simulated = (
         " (a simulator: it follows a script and recognises no speech)" if upstream.backend == "simulator" else ""
     )
-    goes = pipeline.endpoint.url if pipeline.endpoint else "nowhere else (set OTEL_EXPORTER_OTLP_ENDPOINT)"
+    receiver = pipeline.endpoints.get(Signal.TRACES)
+    goes = receiver.url if receiver else "nowhere else (set OTEL_EXPORTER_OTLP_ENDPOINT)"
     content = "captured" if server.telemetry.capture.on_spans else "not captured"
     console.print(f"[bold]Voicespan[/bold]  {url}", highlight=False)
     console.print(f"  model    {upstream.model.name} by {upstream.backend}{simulated}", highlight=False)

@@ -20,7 +20,7 @@ from support.received import ReceivedLog, ReceivedMetric, ReceivedSpan, decode_l
 from support.story import events
 from voicespan import Capture, Identity, Metrics, Model, TraceShape, VoiceSession
 from voicespan.cost import Prices
-from voicespan.sdk.pipeline import IdentityProcessor
+from voicespan.sdk.processors import IdentityProcessor
 
 IDENTITY = Identity("session-1", user_id="user-1", conversation_id="session-1", backend="simulator", tags=("voice",))
 PRICES = Prices({"input_text": 1e-6, "input_audio": 3e-6, "output_audio": 12e-6}, "test", "1")

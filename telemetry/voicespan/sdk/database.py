@@ -1,19 +1,30 @@
-"""The store's file: its schema, how it is opened by several processes at once, and who of them is alive."""
+"""The store's file: its schema, and how it is opened by several processes at once."""
 
 from __future__ import annotations
 
-import fcntl
-import os
+import logging
 import sqlite3
 import time
-import uuid
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # `envelopes` holds what records of one origin share: a ResourceSpans and a ScopeSpans without their spans. `records` is
-# insert-only; `outbox` is narrow, so that accepting a record does not rewrite it.
+# insert-only; `outbox` is narrow, so that accepting a record does not rewrite it. `open_spans` is the journal: what is
+# known of spans that have not ended, for whoever comes after a crash; `queued` says whether its owner sends.
+_OUTBOX_QUEUED = "CREATE INDEX outbox_queued ON outbox (signal, owner, record) WHERE rejected IS NULL"
+_OUTBOX_REJECTED = "CREATE INDEX outbox_rejected ON outbox (record) WHERE rejected IS NOT NULL"
+_OPEN_SPANS = """CREATE TABLE open_spans (
+        trace_id TEXT NOT NULL,
+        span_id TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        queued INTEGER NOT NULL,
+        resource INTEGER NOT NULL REFERENCES envelopes(id),
+        scope INTEGER NOT NULL REFERENCES envelopes(id),
+        session_id TEXT NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (trace_id, span_id)
+    )"""
 _SCHEMA = (
     "CREATE TABLE envelopes (id INTEGER PRIMARY KEY, body BLOB NOT NULL UNIQUE)",
     """CREATE TABLE records (
@@ -28,14 +39,36 @@ _SCHEMA = (
         name TEXT NOT NULL,
         start_ns INTEGER NOT NULL,
         end_ns INTEGER NOT NULL,
-        body BLOB NOT NULL
+        body BLOB NOT NULL,
+        written_s INTEGER
     )""",
     "CREATE INDEX records_by_trace ON records (trace_id)",
     "CREATE INDEX records_by_session ON records (session_id) WHERE session_id IS NOT NULL",
-    "CREATE TABLE outbox (record INTEGER PRIMARY KEY REFERENCES records(id), owner TEXT NOT NULL, rejected TEXT)",
-    "CREATE INDEX outbox_queued ON outbox (owner, record) WHERE rejected IS NULL",
+    """CREATE TABLE outbox (
+        record INTEGER PRIMARY KEY REFERENCES records(id),
+        owner TEXT NOT NULL,
+        rejected TEXT,
+        signal TEXT NOT NULL DEFAULT 'traces'
+    )""",
+    _OUTBOX_QUEUED,
+    _OUTBOX_REJECTED,
+    _OPEN_SPANS,
 )
+# What makes a file of an older schema one of the next. A process of the older version that still has it open goes on
+# undisturbed: columns were only added, with defaults.
+_MIGRATIONS = {
+    2: (
+        "ALTER TABLE records ADD COLUMN written_s INTEGER",
+        "ALTER TABLE outbox ADD COLUMN signal TEXT NOT NULL DEFAULT 'traces'",
+        "DROP INDEX outbox_queued",
+        _OUTBOX_QUEUED,
+        _OUTBOX_REJECTED,
+        _OPEN_SPANS,
+    ),
+}
 BUSY_S = 5.0
+
+logger = logging.getLogger(__name__)
 
 
 class StoreError(Exception):
@@ -43,7 +76,7 @@ class StoreError(Exception):
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """Open, and where needed make, a store.
+    """Open a store; make it where there is none, and bring one of schema 2 up to date.
 
     Raises:
         StoreError: it is no store, was written by a newer version, or cannot be opened.
@@ -69,15 +102,17 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
     Raises:
         FileNotFoundError: there is none.
-        StoreError: it is no store, was written by a newer version, or cannot be opened.
+        StoreError: it is no store, has another schema, or cannot be opened.
     """
     if not path.exists():
         raise FileNotFoundError(f"no traces yet: {path} does not exist (VOICESPAN_STORE_PATH names another file)")
     try:
         database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_S)
-        if _version(database, path) == 0:
+        try:
+            _check_readable(_version(database, path), path)
+        except BaseException:
             database.close()
-            raise StoreError(f"{path} is not a Voicespan store: VOICESPAN_STORE_PATH names another file")
+            raise
     except sqlite3.OperationalError as error:
         raise StoreError(f"{path} cannot be opened: {error}") from error
     except sqlite3.DatabaseError as error:
@@ -85,10 +120,17 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return database
 
 
+def _check_readable(version: int, path: Path) -> None:
+    if version == 0:
+        raise StoreError(f"{path} is not a Voicespan store: VOICESPAN_STORE_PATH names another file")
+    if version < SCHEMA_VERSION:
+        raise StoreError(f"{path} has schema {version}: `voicespan store prune` brings it to {SCHEMA_VERSION}")
+
+
 def _prepared(database: sqlite3.Connection, path: Path | None) -> sqlite3.Connection:
     try:
-        if _version(database, path) == 0:
-            _create(database, path)
+        if _version(database, path) < SCHEMA_VERSION:
+            _create_or_migrate(database, path)
         _write_ahead(database)
         database.execute("PRAGMA synchronous=NORMAL")
         database.execute("PRAGMA foreign_keys=ON")
@@ -102,20 +144,25 @@ def _version(database: sqlite3.Connection, path: Path | None) -> int:
     version = int(database.execute("PRAGMA user_version").fetchone()[0])
     if version > SCHEMA_VERSION:
         raise StoreError(f"{path} was written by a newer Voicespan (schema {version}): upgrade, or move it away")
-    if 0 < version < SCHEMA_VERSION:
+    if version and version != SCHEMA_VERSION and version not in _MIGRATIONS:
         raise StoreError(f"{path} was written by an older Voicespan (schema {version}): move it away")
     return version
 
 
-def _create(database: sqlite3.Connection, path: Path | None) -> None:
+def _create_or_migrate(database: sqlite3.Connection, path: Path | None) -> None:
     database.execute("BEGIN IMMEDIATE")  # who comes second waits here, and finds it done
     with database:
-        if _version(database, path) == 0:
+        version = _version(database, path)
+        if version == 0:
             if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise StoreError(f"{path} is another program's database: VOICESPAN_STORE_PATH names another file")
             for statement in _SCHEMA:
                 database.execute(statement)
-            database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        elif version < SCHEMA_VERSION:
+            for statement in _MIGRATIONS[version]:
+                database.execute(statement)
+            logger.warning("%s had schema %d and was brought to %d", path, version, SCHEMA_VERSION)
+        database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
 def _write_ahead(database: sqlite3.Connection) -> None:
@@ -124,60 +171,9 @@ def _write_ahead(database: sqlite3.Connection) -> None:
     while True:
         try:
             database.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
             return
-
-
-class Owner:
-    """A process's name in the outbox, and the lock that it holds for its life: not a clock tells who is alive."""
-
-    def __init__(self, store: Path | None) -> None:
-        self.name = uuid.uuid4().hex
-        self._store = store
-        self._path: Path | None = None
-        self._descriptor = -1
-        if store is None:
-            return
-        # Locked before it has its name, so that nobody can find it unlocked.
-        unnamed = store.with_name(f"{store.name}.{self.name}.new")
-        self._descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        self._path = unnamed.rename(store.with_name(f"{store.name}.{self.name}.lock"))
-
-    def gone(self, names: list[str]) -> list[str]:
-        """Those of these owners that hold no lock any more. Locks that nobody holds are removed."""
-        if self._store is None:
-            return []
-        alive = {self.name}
-        for path in self._store.parent.glob(f"{self._store.name}.*.lock"):
-            if path != self._path and _is_held(path):
-                alive.add(path.name.removeprefix(f"{self._store.name}.").removesuffix(".lock"))
-        return [name for name in names if name not in alive]
-
-    def release(self) -> None:
-        """Let go; what is left in the outbox is for whoever comes."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._path = None
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        with suppress(FileNotFoundError):
-            path.unlink()
-        return False
-    finally:
-        os.close(descriptor)

@@ -1,46 +1,33 @@
-"""OTLP by the byte: encode spans once, store the pieces, and make requests by putting stored bytes together.
+"""OTLP by the byte: encode spans and log records once, store the pieces, and make requests of stored bytes.
 
 A ResourceSpans without its spans, and a ScopeSpans without its spans, are prefixes: protobuf lets the fields of a
-message come in any order, so a request is prefixes and spans with length headers between them.
+message come in any order, so a request is prefixes and spans with length headers between them. Logs are shaped alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
+from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan
 
 from voicespan import conventions as c
+from voicespan.sdk.records import Record
+from voicespan.sdk.signals import Signal
 
 # Field numbers of opentelemetry-proto 1.x: ExportTraceServiceRequest.resource_spans = 1, ResourceSpans.scope_spans = 2,
-# ScopeSpans.spans = 2; wire type 2 (length-delimited).
-_RESOURCE_SPANS = b"\x0a"
-_SCOPE_SPANS = b"\x12"
-_SPAN = b"\x12"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """An ended span: its encoded bytes, the prefixes they stand under, and what queries ask for."""
-
-    resource: bytes
-    scope: bytes
-    body: bytes
-    trace_id: str
-    span_id: str
-    parent_id: str
-    session_id: str | None
-    name: str
-    start_ns: int
-    end_ns: int
+# ScopeSpans.spans = 2; wire type 2 (length-delimited). ExportLogsServiceRequest has the same ones.
+_RESOURCE = b"\x0a"
+_SCOPE = b"\x12"
+_RECORD = b"\x12"
 
 
 def encode(spans: Sequence[ReadableSpan]) -> list[Record]:
-    """Encode ended spans; the result is in the order in which they ended."""
-    session_of = {span.context.span_id: (span.attributes or {}).get(c.SESSION_ID) for span in spans if span.context}
+    """Encode spans; the result is in the order in which they ended."""
     records = []
     for resource_spans in encode_spans(spans).resource_spans:
         scopes = list(resource_spans.scope_spans)
@@ -50,32 +37,69 @@ def encode(spans: Sequence[ReadableSpan]) -> list[Record]:
             found = list(scope_spans.spans)
             scope_spans.ClearField("spans")
             scope = scope_spans.SerializeToString()
-            for span in found:
-                session_id = session_of.get(int.from_bytes(span.span_id))
+            records += [
+                Record(
+                    signal=Signal.TRACES,
+                    resource=resource,
+                    scope=scope,
+                    body=span.SerializeToString(),
+                    trace_id=span.trace_id.hex(),
+                    span_id=span.span_id.hex(),
+                    parent_id=span.parent_span_id.hex(),
+                    session_id=_session_id(span.attributes),
+                    name=span.name,
+                    start_ns=span.start_time_unix_nano,
+                    end_ns=span.end_time_unix_nano,
+                )
+                for span in found
+            ]
+    return sorted(records, key=lambda record: record.end_ns)
+
+
+def encode_log_records(logs: Sequence[ReadableLogRecord]) -> list[Record]:
+    """Encode log records; the result is in the order of their times."""
+    records = []
+    for resource_logs in encode_logs(logs).resource_logs:
+        scopes = list(resource_logs.scope_logs)
+        resource_logs.ClearField("scope_logs")
+        resource = resource_logs.SerializeToString()
+        for scope_logs in scopes:
+            found = list(scope_logs.log_records)
+            scope_logs.ClearField("log_records")
+            scope = scope_logs.SerializeToString()
+            for log in found:
+                at_ns = log.time_unix_nano or log.observed_time_unix_nano
                 records.append(
                     Record(
+                        signal=Signal.LOGS,
                         resource=resource,
                         scope=scope,
-                        body=span.SerializeToString(),
-                        trace_id=span.trace_id.hex(),
-                        span_id=span.span_id.hex(),
-                        parent_id=span.parent_span_id.hex(),
-                        session_id=str(session_id) if session_id is not None else None,
-                        name=span.name,
-                        start_ns=span.start_time_unix_nano,
-                        end_ns=span.end_time_unix_nano,
+                        body=log.SerializeToString(),
+                        trace_id=log.trace_id.hex(),
+                        span_id=log.span_id.hex(),
+                        parent_id="",
+                        session_id=_session_id(log.attributes),
+                        name=log.event_name,
+                        start_ns=at_ns,
+                        end_ns=at_ns,
                     )
                 )
     return sorted(records, key=lambda record: record.end_ns)
 
 
 def request(parts: Iterable[tuple[bytes, bytes, bytes]]) -> bytes:
-    """An ExportTraceServiceRequest of (resource prefix, scope prefix, span) triples; neighbours share their prefix."""
+    """An export request of (resource prefix, scope prefix, record) triples; neighbours share their prefix."""
     out = bytearray()
     for (resource, scope), group in groupby(parts, key=lambda part: part[:2]):
-        spans = b"".join(_field(_SPAN, body) for _, _, body in group)
-        out += _field(_RESOURCE_SPANS, resource + _field(_SCOPE_SPANS, scope + spans))
+        records = b"".join(_field(_RECORD, body) for _, _, body in group)
+        out += _field(_RESOURCE, resource + _field(_SCOPE, scope + records))
     return bytes(out)
+
+
+def _session_id(attributes: Iterable[KeyValue]) -> str | None:
+    value = next((pair.value for pair in attributes if pair.key == c.SESSION_ID), None)
+    kind = value.WhichOneof("value") if value is not None else None
+    return str(getattr(value, kind)) if kind else None
 
 
 def _field(tag: bytes, payload: bytes) -> bytes:

@@ -1,81 +1,69 @@
-"""The providers of a program that uses Voicespan: spans go to the store and from there to a collector."""
+"""The providers of a program that uses Voicespan: what it tells goes to the store, and from there to a collector."""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from opentelemetry import metrics, trace
-from opentelemetry.context import Context
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 
-from voicespan import identity as ident
-from voicespan.guard import guarded
 from voicespan.sdk.endpoint import Endpoint, endpoint_from_environment
-from voicespan.sdk.sender import Sender, transport_for
+from voicespan.sdk.processors import IdentityLogProcessor, IdentityProcessor, StoreLogProcessor, StoreProcessor
+from voicespan.sdk.scores import Scores, scores_endpoint
+from voicespan.sdk.sender import Sender
+from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
+from voicespan.sdk.transport import transport_for
 
 logger = logging.getLogger(__name__)
 
 
-class IdentityProcessor(SpanProcessor):
-    """Stamps a session's identity on every span that is started inside it, also on the program's own."""
-
-    @guarded(default=None)
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Identity comes from the context, never from baggage: the client could write that."""
-        identity = ident.of_context(parent_context)
-        if identity:
-            present = span.attributes or {}
-            span.set_attributes({k: v for k, v in identity.attributes().items() if k not in present})
-
-
-class StoreProcessor(SpanProcessor):
-    """Hands ended, sampled spans to the store."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    @guarded(default=None)
-    def on_end(self, span: ReadableSpan) -> None:
-        """Appends to a queue; encoding and writing happen in the store's thread."""
-        if span.context and span.context.trace_flags.sampled:
-            self._store.append(span)
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Wait until what has ended is in the store."""
-        return self._store.flush(timeout_millis / 1000)
-
-
 @dataclass(slots=True)
 class Pipeline:
-    """What `configure` built. `endpoint` is where spans are sent; None where they only go to the store."""
+    """What `configure` built.
+
+    `endpoints` says where each signal is sent; one that is not in it only goes to the store. `scores` is None where no
+    Langfuse keys are set.
+    """
 
     tracer_provider: TracerProvider
     meter_provider: MeterProvider
+    logger_provider: LoggerProvider
     store: Store
-    sender: Sender | None
-    endpoint: Endpoint | None
+    scores: Scores | None
+    senders: Mapping[Signal, Sender]
+    endpoints: Mapping[Signal, Endpoint]
 
     def shutdown(self, timeout_s: float = 5.0) -> bool:
         """Bring out what waits, within a bound even where the receiver hangs; blocks, so call it in a thread.
 
         True where everything was accepted; what was not stays in the store for the next start.
         """
-        written = self.store.flush(timeout_s / 2)
+        deadline_s = time.monotonic() + timeout_s
+
+        def left_s() -> float:
+            return max(0.0, deadline_s - time.monotonic())
+
         metrics_done = _start(lambda: self.meter_provider.shutdown(timeout_millis=timeout_s * 1000))
-        sent = self.sender.stop(timeout_s) if self.sender else True
-        metrics_done.wait(timeout_s)
+        written = self.store.flush(timeout_s / 2)
+        for sender in self.senders.values():
+            sender.stop_soon()
+        sent = [sender.stop(left_s()) for sender in self.senders.values()]
+        metrics_done.wait(left_s())
         self.tracer_provider.shutdown()
+        self.logger_provider.shutdown()
         self.store.close(1.0)
-        return written and sent
+        return written and all(sent)
 
 
 def configure(
@@ -90,21 +78,35 @@ def configure(
     Raises:
         EndpointError: an OTEL_EXPORTER_OTLP_* variable cannot be understood.
     """
-    endpoint = endpoint_from_environment(environ)
+    endpoints = _endpoints(environ)
     resource = Resource.create({SERVICE_VERSION: service_version})
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "voicespan"}))
-    store = Store(store_path, queue_for_sending=endpoint is not None)
-    sender = Sender(store, transport_for(endpoint)) if endpoint else None
+    store = Store(store_path, send=endpoints)
+    senders = {signal: Sender(store, transport_for(endpoint, signal), signal) for signal, endpoint in endpoints.items()}
     # No shutdown at exit: uvicorn dies by its signal and skips it, so the program calls `Pipeline.shutdown` itself.
     tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     tracer_provider.add_span_processor(IdentityProcessor())
     tracer_provider.add_span_processor(StoreProcessor(store))
+    logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    logger_provider.add_log_record_processor(IdentityLogProcessor())
+    logger_provider.add_log_record_processor(StoreLogProcessor(store))
     meter_provider = MeterProvider(_metric_readers(environ), resource=resource, shutdown_on_exit=False)
     if set_global:
         trace.set_tracer_provider(tracer_provider)
         metrics.set_meter_provider(meter_provider)
-    return Pipeline(tracer_provider, meter_provider, store, sender, endpoint)
+        _logs.set_logger_provider(logger_provider)
+    scores = Scores(store) if Signal.SCORES in endpoints else None
+    return Pipeline(tracer_provider, meter_provider, logger_provider, store, scores, senders, endpoints)
+
+
+def _endpoints(environ: Mapping[str, str]) -> dict[Signal, Endpoint]:
+    found = {
+        Signal.TRACES: endpoint_from_environment(environ, Signal.TRACES),
+        Signal.LOGS: endpoint_from_environment(environ, Signal.LOGS),
+        Signal.SCORES: scores_endpoint(environ),
+    }
+    return {signal: endpoint for signal, endpoint in found.items() if endpoint}
 
 
 def _metric_readers(environ: Mapping[str, str]) -> list[MetricReader]:

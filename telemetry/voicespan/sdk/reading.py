@@ -102,7 +102,7 @@ class TraceReader:
         """The traces that began last, newest first; one is named after the span that began first."""
         rows = self._database.execute(
             "SELECT trace_id, min(session_id), min(start_ns), max(end_ns), count(*), sum(name GLOB 'Turn [0-9]*')"
-            " FROM records GROUP BY trace_id ORDER BY min(start_ns) DESC LIMIT ?",
+            " FROM records WHERE signal = 'traces' GROUP BY trace_id ORDER BY min(start_ns) DESC LIMIT ?",
             (limit,),
         ).fetchall()
         return [TraceSummary(row[0], self._root_name(row[0]), *row[1:]) for row in rows]
@@ -110,7 +110,8 @@ class TraceReader:
     def find(self, prefix: str) -> list[str]:
         """Ids of the traces whose id, or whose session's id, begins with `prefix`."""
         rows = self._database.execute(
-            "SELECT DISTINCT trace_id FROM records WHERE substr(trace_id, 1, ?) = ? OR substr(session_id, 1, ?) = ?",
+            "SELECT DISTINCT trace_id FROM records WHERE signal = 'traces'"
+            " AND (substr(trace_id, 1, ?) = ? OR substr(session_id, 1, ?) = ?)",
             (len(prefix), prefix.lower(), len(prefix), prefix),
         ).fetchall()
         return [row[0] for row in rows]
@@ -118,13 +119,17 @@ class TraceReader:
     def spans(self, trace_id: str) -> list[StoredSpan]:
         """A trace's spans in the order in which they began; each once, also where it was written twice."""
         rows = self._database.execute(
-            "SELECT body FROM records WHERE trace_id = ? GROUP BY span_id ORDER BY start_ns, end_ns DESC", (trace_id,)
+            "SELECT body FROM records WHERE trace_id = ? AND signal = 'traces' GROUP BY span_id"
+            " ORDER BY start_ns, end_ns DESC",
+            (trace_id,),
         ).fetchall()
         return [_decode(row[0]) for row in rows]
 
     def _root_name(self, trace_id: str) -> str:
         row = self._database.execute(
-            "SELECT name FROM records WHERE trace_id = ? ORDER BY parent_id != '', start_ns LIMIT 1", (trace_id,)
+            "SELECT name FROM records WHERE trace_id = ? AND signal = 'traces'"
+            " ORDER BY parent_id != '', start_ns LIMIT 1",
+            (trace_id,),
         ).fetchone()
         return str(row[0])
 

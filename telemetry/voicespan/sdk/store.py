@@ -1,4 +1,4 @@
-"""One file, one truth: ended spans in one SQLite file, and the outbox of what a receiver has not yet accepted.
+"""One file, one truth: what ended is in one SQLite file, and in its outbox until a receiver has accepted it.
 
 One writer thread per process encodes and commits every few milliseconds; the event loop only appends to a queue.
 Several processes may share the file: each sends what it wrote, and adopts what a process that is gone left behind.
@@ -10,42 +10,44 @@ import logging
 import sqlite3
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan
 
 from voicespan.guard import report_in_thread
 from voicespan.sdk import otlp
-from voicespan.sdk.database import Owner, StoreError, open_for_writing, open_in_memory
+from voicespan.sdk.database import StoreError, open_for_writing, open_in_memory
+from voicespan.sdk.owner import Owner
+from voicespan.sdk.records import Record
+from voicespan.sdk.signals import Signal
+from voicespan.sdk.tables import Batch, Tables
 
-TRACES = "traces"
-# Spans waiting to be written; at 2,000 spans a second this is four seconds of a disk that does not answer.
+# Items waiting to be written; at 2,000 spans a second this is four seconds of a disk that does not answer.
 MAX_PENDING = 8192
 COMMIT_EVERY_S = 0.005
 RETRY_AFTER_S = 0.5
+# How soon what a process left that died is taken over by one that lives.
+ADOPT_EVERY_S = 2.0
 PRUNE_EVERY_RECORDS = 2_000
-PRUNE_STEP_RECORDS = 200
+PRUNE_EVERY_BYTES = 4 << 20
 MAX_BYTES = 512 << 20
 MAX_BYTES_IN_MEMORY = 64 << 20
+MAX_AGE_S = 30 * 86_400
+LOG_DROPS_EVERY_S = 60.0
+
+Item = ReadableSpan | ReadableLogRecord | Record
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Stored spans on their way to a receiver: their record ids, and the request that carries them."""
-
-    ids: Sequence[int]
-    request: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class StoreStats:
-    """Counts since the process began, and what waits now."""
+    """Counts since the process began, and what waits or is set aside now."""
 
     written: int
     dropped: int
@@ -56,40 +58,58 @@ class StoreStats:
 
 @dataclass(slots=True)
 class _Mark:
-    """A place in the queue of spans: done when all that was before it is committed, or given up."""
+    """A place in the queue: done when all that was before it is committed, or given up."""
 
     done: threading.Event = field(default_factory=threading.Event)
     committed: bool = True
 
 
 class Store:
-    """The spans of this host. `path=None`, or a place that cannot be written, keeps them in memory and says so."""
+    """The records of this host. A `path` that cannot be written keeps them in memory and says so; None just does.
 
-    def __init__(self, path: Path | None, *, queue_for_sending: bool, max_bytes: int = MAX_BYTES) -> None:
-        self._queue_for_sending = queue_for_sending
-        self._pending: deque[ReadableSpan | _Mark] = deque()
+    `send` names the signals that somebody sends: their records wait in the outbox.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        send: Collection[Signal] = (),
+        max_bytes: int = MAX_BYTES,
+        max_age_s: float = MAX_AGE_S,
+    ) -> None:
+        self._send = frozenset(send)
+        self._pending: deque[Item | _Mark] = deque()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._envelopes: dict[bytes, int] = {}
-        self._written = self._dropped = self._since_prune = 0
-        self.on_commit: Callable[[], None] = _nothing
-        self._database, self.path = _open(path)
+        self._written = self._dropped = self._since_prune = self._bytes_since_prune = 0
+        self._queued: Counter[Signal] = Counter()
+        self._told_s = float("-inf")
+        self._said = ""
+        self._listeners: list[tuple[Signal, Callable[[], None]]] = []
+        database, self.path = _open(path)
         self._max_bytes = max_bytes if self.path else min(max_bytes, MAX_BYTES_IN_MEMORY)
+        self._max_age_s = max_age_s
         self._owner = Owner(self.path)
+        self._tables = Tables(database, self._owner.name)
         self._adopt()
-        self.prune(self._max_bytes)
+        self.prune(self._max_bytes, self._max_age_s)
         self._writer = threading.Thread(target=self._write_forever, name="voicespan-store", daemon=True)
         self._writer.start()
 
+    def on_commit(self, signal: Signal, listener: Callable[[], None]) -> None:
+        """Have `listener` called, in the writer's thread, when there is something of a signal to send."""
+        self._listeners.append((signal, listener))
+
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    def append(self, span: ReadableSpan) -> None:
-        """Take an ended span. Never waits; beyond `MAX_PENDING` the oldest is dropped and counted."""
+    def append(self, item: Item) -> None:
+        """Take what ended. Never waits; beyond `MAX_PENDING` the oldest is dropped and counted."""
         if len(self._pending) >= MAX_PENDING:
             with suppress(IndexError):
                 self._give_up([self._pending.popleft()])
-        self._pending.append(span)
+        self._pending.append(item)
         self._wake.set()
 
     def flush(self, timeout_s: float) -> bool:
@@ -108,69 +128,90 @@ class Store:
         self._wake.set()
         self._writer.join(timeout_s)
         with self._lock:
-            self._database.close()
+            self._tables.database.close()
         self._owner.release()
 
     def _write_forever(self) -> None:
-        records: list[otlp.Record] = []  # encoded, and not yet on disk
+        records: list[Record] = []  # encoded, and not yet on disk
         marks: list[_Mark] = []
+        adopt_at_s = time.monotonic() + ADOPT_EVERY_S
         while not self._stopping.is_set():
-            self._wake.wait()
+            self._wake.wait(ADOPT_EVERY_S)
+            if time.monotonic() >= adopt_at_s:
+                self._keep_house()
+                adopt_at_s = time.monotonic() + ADOPT_EVERY_S
+            if not self._wake.is_set():
+                continue
             self._wake.clear()
             time.sleep(COMMIT_EVERY_S)  # gather what ends together
-            spans = self._take(marks)
-            records += self._encoded(spans)
+            records += self._encoded(self._take(marks))
             if overflow := records[:-MAX_PENDING]:
                 del records[: len(overflow)]
-                self._dropped += len(overflow)
+                self._drop(len(overflow))
             try:
                 if records:
                     self._commit(records)
             except sqlite3.OperationalError as error:  # locked by a stranger, or the disk is full: they wait
-                report_in_thread(error)
+                self._say(f"the store cannot be written ({error}): {len(records)} records wait in memory: {self.path}")
                 self._stopping.wait(RETRY_AFTER_S)
                 self._wake.set()
                 continue
             except Exception as error:  # noqa: BLE001 - the thread outlives whatever else the file is up to
                 report_in_thread(error)
-                self._dropped += len(records)
+                self._drop(len(records))
                 self._finish(marks, committed=False)
             else:
+                self._said = ""
                 self._finish(marks, committed=True)
                 if records:
-                    self._committed(len(records))
+                    self._committed(records)
             records = []
 
-    def _take(self, marks: list[_Mark]) -> list[ReadableSpan]:
-        spans: list[ReadableSpan] = []
+    def _take(self, marks: list[_Mark]) -> list[Item]:
+        items: list[Item] = []
         with suppress(IndexError):
-            while len(spans) < MAX_PENDING:
+            while len(items) < MAX_PENDING:
                 item = self._pending.popleft()
                 if isinstance(item, _Mark):
                     marks.append(item)
                 else:
-                    spans.append(item)
+                    items.append(item)
         if self._pending:
             self._wake.set()
-        return spans
+        return items
 
-    def _encoded(self, spans: Sequence[ReadableSpan]) -> list[otlp.Record]:
-        """Encode; a span that cannot be is dropped alone."""
+    def _encoded(self, items: Sequence[Item]) -> list[Record]:
+        """Encode; what cannot be is dropped alone."""
         try:
-            return otlp.encode(spans)
+            return [
+                *otlp.encode([item for item in items if isinstance(item, ReadableSpan)]),
+                *otlp.encode_log_records([item for item in items if isinstance(item, ReadableLogRecord)]),
+                *(item for item in items if isinstance(item, Record)),
+            ]
         except Exception as error:  # noqa: BLE001 - the encoder raises what protobuf and the SDK raise
-            if len(spans) == 1:
+            if len(items) == 1:
                 report_in_thread(error)
-                self._give_up(spans)
+                self._drop(1)
                 return []
-        return [record for span in spans for record in self._encoded([span])]
+        return [record for item in items for record in self._encoded([item])]
 
-    def _give_up(self, items: Sequence[ReadableSpan | _Mark]) -> None:
+    def _give_up(self, items: Sequence[Item | _Mark]) -> None:
         for item in items:
             if isinstance(item, _Mark):
                 self._finish([item], committed=False)
             else:
-                self._dropped += 1
+                self._drop(1)
+
+    def _drop(self, count: int) -> None:
+        self._dropped += count
+        if time.monotonic() - self._told_s >= LOG_DROPS_EVERY_S:
+            self._told_s = time.monotonic()
+            logger.warning("the store cannot keep up: the oldest records are dropped (%d so far)", self._dropped)
+
+    def _say(self, what: str) -> None:
+        if not self._said:
+            self._said = what
+            logger.warning(what)
 
     @staticmethod
     def _finish(marks: list[_Mark], *, committed: bool) -> None:
@@ -179,144 +220,123 @@ class Store:
             mark.done.set()
         marks.clear()
 
-    def _commit(self, records: Sequence[otlp.Record]) -> None:
-        try:
-            with self._lock, self._database as database:
-                for record in records:
-                    cursor = database.execute(
-                        "INSERT INTO records (signal, resource, scope, trace_id, span_id, parent_id, session_id, name,"
-                        " start_ns, end_ns, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                        (
-                            TRACES,
-                            self._envelope(record.resource),
-                            self._envelope(record.scope),
-                            record.trace_id,
-                            record.span_id,
-                            record.parent_id,
-                            record.session_id,
-                            record.name,
-                            record.start_ns,
-                            record.end_ns,
-                            record.body,
-                        ),
-                    )
-                    if self._queue_for_sending:
-                        database.execute(
-                            "INSERT INTO outbox (record, owner) VALUES (?, ?)", (cursor.lastrowid, self._owner.name)
-                        )
-        except BaseException:
-            self._envelopes.clear()  # they may have been rolled back
-            raise
+    @contextmanager
+    def _transaction(self, queued: Counter[Signal] | None = None) -> Iterator[Tables]:
+        """Commit what is done inside, and with it, before anybody else reads, the change in what is `queued`."""
+        with self._lock:
+            try:
+                with self._tables.database:
+                    yield self._tables
+            except BaseException:
+                self._tables.forget()
+                raise
+            self._queued.update(queued or {})
 
-    def _envelope(self, body: bytes) -> int:
-        if (known := self._envelopes.get(body)) is not None:
-            return known
-        self._database.execute("INSERT OR IGNORE INTO envelopes (body) VALUES (?)", (body,))
-        found: int = self._database.execute("SELECT id FROM envelopes WHERE body = ?", (body,)).fetchone()[0]
-        self._envelopes[body] = found
-        return found
+    def _commit(self, records: Sequence[Record]) -> None:
+        queued = Counter(record.signal for record in records if record.signal in self._send)
+        with self._transaction(queued) as tables:
+            tables.insert(records, self._send)
 
-    def _committed(self, count: int) -> None:
-        self._written += count
-        self.on_commit()
-        self._since_prune += count
-        if self._since_prune >= PRUNE_EVERY_RECORDS:
-            self._since_prune = 0
-            self.prune(self._max_bytes)
+    def _committed(self, records: Sequence[Record]) -> None:
+        self._written += len(records)
+        self._notify({record.signal for record in records})
+        self._since_prune += len(records)
+        self._bytes_since_prune += sum(len(record.body) for record in records)
+        if self._since_prune >= PRUNE_EVERY_RECORDS or self._bytes_since_prune >= PRUNE_EVERY_BYTES:
+            self._since_prune = self._bytes_since_prune = 0
+            self.prune(self._max_bytes, self._max_age_s)
 
-    def prune(self, max_bytes: int) -> int:
-        """Drop the oldest records until the content fits; returns how many unsent ones were lost by it."""
+    def _notify(self, signals: Collection[Signal]) -> None:
+        for signal, listener in self._listeners:
+            if signal in signals:
+                listener()
+
+    def prune(self, max_bytes: int, max_age_s: float = MAX_AGE_S) -> int:
+        """Drop the oldest records until the rest fits and is young enough; returns how many unsent ones were lost."""
         lost = 0
+        before_s = int(time.time() - max_age_s)
         try:
-            with self._lock:
-                while self._used_bytes() > max_bytes and (dropped := self._drop_oldest()) is not None:
-                    lost += dropped
+            while True:
+                with self._transaction() as tables:
+                    full = tables.used_bytes() > max_bytes
+                    dropped = tables.drop_oldest(None if full else before_s)
+                if dropped is None:
+                    break
+                lost += dropped.unsent
+                for signal, count in dropped.own_unsent.items():
+                    self._queued[signal] -= count
         except sqlite3.Error as error:
             report_in_thread(error)
         if lost:
             self._dropped += lost
-            logger.warning("the store is full (%d bytes): the oldest %d unsent spans were dropped", max_bytes, lost)
+            logger.warning(
+                "the store is full (%d bytes, or older than %d s): the oldest %d unsent records were dropped",
+                max_bytes,
+                max_age_s,
+                lost,
+            )
         return lost
-
-    def _drop_oldest(self) -> int | None:
-        with self._database as database:
-            (limit,) = database.execute(
-                "SELECT max(id) FROM (SELECT id FROM records ORDER BY id LIMIT ?)", (PRUNE_STEP_RECORDS,)
-            ).fetchone()
-            if limit is None:
-                return None
-            unsent = database.execute("DELETE FROM outbox WHERE record <= ? AND rejected IS NULL", (limit,)).rowcount
-            database.execute("DELETE FROM outbox WHERE record <= ?", (limit,))
-            database.execute("DELETE FROM records WHERE id <= ?", (limit,))
-        return unsent
-
-    def _used_bytes(self) -> int:
-        pages, free, size = (
-            self._database.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages - free) * size)
 
     # --- sending ----------------------------------------------------------------------------------------------------
 
-    def next_batch(self, max_records: int, max_bytes: int) -> Batch | None:
-        """The oldest spans that wait to be sent, as one request; None where none do."""
+    def next_batch(self, signal: Signal, max_records: int, max_bytes: int) -> Batch | None:
+        """The oldest records of a signal that wait to be sent, as one request; None where none do."""
         with self._lock:
-            rows = self._database.execute(
-                "SELECT r.id, resource.body, scope.body, r.body FROM outbox o JOIN records r ON r.id = o.record"
-                " JOIN envelopes resource ON resource.id = r.resource JOIN envelopes scope ON scope.id = r.scope"
-                " WHERE o.owner = ? AND o.rejected IS NULL AND r.signal = ? ORDER BY o.record LIMIT ?",
-                (self._owner.name, TRACES, max_records),
-            ).fetchall()
-        size = 0
-        taken: list[tuple[int, bytes, bytes, bytes]] = []
-        for row in rows:
-            size += len(row[3])
-            if taken and size > max_bytes:
-                break
-            taken.append(row)
-        return Batch([row[0] for row in taken], otlp.request(row[1:] for row in taken)) if taken else None
+            batch = self._tables.next_batch(signal, max_records, max_bytes)
+            if batch is None:
+                self._queued[signal] = 0  # a neighbour's pruning is not ours to count
+        return batch
 
     def accepted(self, batch: Batch) -> None:
         """The receiver has them."""
-        with self._lock, self._database as database:
-            database.executemany("DELETE FROM outbox WHERE record = ?", [(record,) for record in batch.ids])
+        with self._transaction(Counter({batch.signal: -len(batch.ids)})) as tables:
+            tables.accept(batch.ids)
 
     def rejected(self, batch: Batch, reason: str) -> None:
         """The receiver will never take them: set them aside with its reason."""
-        with self._lock, self._database as database:
-            database.executemany(
-                "UPDATE outbox SET rejected = ? WHERE record = ?", [(reason, record) for record in batch.ids]
-            )
+        with self._transaction(Counter({batch.signal: -len(batch.ids)})) as tables:
+            tables.reject(batch.ids, reason)
+
+    def queued(self, signal: Signal) -> int:
+        """How many records of a signal wait to be sent, counted anew."""
+        with self._lock:
+            self._queued[signal] = self._tables.count_queued(signal)
+            return self._queued[signal]
 
     def stats(self) -> StoreStats:
         """Counts, and what waits."""
         with self._lock:
-            queued, rejected = self._database.execute(
-                "SELECT count(*) FILTER (WHERE rejected IS NULL), count(*) FILTER (WHERE rejected IS NOT NULL)"
-                " FROM outbox WHERE owner = ?",
-                (self._owner.name,),
-            ).fetchone()
-        return StoreStats(
-            self._written, self._dropped, queued + len(self._pending), rejected, in_memory=self.path is None
-        )
+            rejected = self._tables.count_rejected()
+        queued = sum(self._queued.values()) + len(self._pending)
+        return StoreStats(self._written, self._dropped, queued, rejected, in_memory=self.path is None)
 
     @contextmanager
     def locked(self) -> Iterator[sqlite3.Connection]:
         """The store's own connection, while nobody else uses it: for reading one that is in memory."""
         with self._lock:
-            yield self._database
+            yield self._tables.database
+
+    # --- neighbours -------------------------------------------------------------------------------------------------
+
+    def _keep_house(self) -> None:
+        try:
+            self._adopt()
+        except Exception as error:  # noqa: BLE001 - the neighbours' things must not stop our own
+            report_in_thread(error)
 
     def _adopt(self) -> None:
         """Take over what processes left unsent that are gone; who does not send leaves it to those who do."""
-        if not self._queue_for_sending:
+        if not self._send:
             return
-        with self._lock, self._database as database:
-            owners = database.execute(
-                "SELECT DISTINCT owner FROM outbox WHERE owner != ?", (self._owner.name,)
-            ).fetchall()
-            for owner in self._owner.gone([name for (name,) in owners]):
-                database.execute("UPDATE outbox SET owner = ? WHERE owner = ?", (self._owner.name, owner))
+        with self._lock:
+            others = [owner for owner in self._tables.senders(self._send) if owner != self._owner.name]
+        if gone := self._owner.gone(others):
+            with self._transaction() as tables:
+                for owner in gone:
+                    tables.adopt(owner, self._send)
+            for signal in self._send:
+                self.queued(signal)
+            self._notify(self._send)
 
 
 def _open(path: Path | None) -> tuple[sqlite3.Connection, Path | None]:
@@ -326,7 +346,3 @@ def _open(path: Path | None) -> tuple[sqlite3.Connection, Path | None]:
         except StoreError as error:
             logger.warning("no store (%s): traces are kept in memory until the process ends", error)
     return open_in_memory(), None
-
-
-def _nothing() -> None:
-    return None

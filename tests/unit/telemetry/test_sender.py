@@ -9,10 +9,13 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink
 from voicespan.sdk import sender as sender_module
+from voicespan.sdk import transport as transport_module
 from voicespan.sdk.endpoint import Endpoint
-from voicespan.sdk.pipeline import StoreProcessor
-from voicespan.sdk.sender import Accepted, Sender, transport_for
+from voicespan.sdk.processors import StoreProcessor
+from voicespan.sdk.sender import Sender
+from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
+from voicespan.sdk.transport import Accepted, transport_for
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +26,7 @@ def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path / "traces.db", queue_for_sending=True)
+    opened = Store(tmp_path / "traces.db", send=[Signal.TRACES])
     yield opened
     opened.close()
 
@@ -151,7 +154,7 @@ def test_a_batch_that_is_too_large_is_halved_and_one_span_that_is_is_set_aside(
     [("3", 3.0), ("0", 0.0), (None, None), ("soon", None), ("nan", None), ("inf", None), ("-1", None)],
 )
 def test_retry_after_is_a_finite_number_of_seconds(header: str | None, seconds: float | None) -> None:
-    assert sender_module._retry_after(header) == seconds
+    assert transport_module._retry_after(header) == seconds
 
 
 def test_a_receiver_that_says_retry_at_once_is_not_flooded(store: Store, receiver: OtlpHttpSink) -> None:
@@ -172,8 +175,8 @@ def test_a_partial_success_is_read() -> None:
 
     partial = ExportTracePartialSuccess(rejected_spans=3, error_message="too old")
     body = ExportTraceServiceResponse(partial_success=partial).SerializeToString()
-    assert sender_module._accepted(body) == Accepted(3, "too old")
-    assert sender_module._accepted(b"{not protobuf") == Accepted()
+    assert transport_module._accepted_otlp(body) == Accepted(3, "too old")
+    assert transport_module._accepted_otlp(b"{not protobuf") == Accepted()
 
 
 def test_grpc(store: Store) -> None:
@@ -189,5 +192,5 @@ def test_grpc_with_nobody_there_is_tried_again(store: Store) -> None:
     receiver.start()
     receiver.stop()
     transport = transport_for(Endpoint(receiver.endpoint, "grpc", insecure=True, timeout_s=1))
-    assert isinstance(transport.post(b""), sender_module.Again)
+    assert isinstance(transport.post(b""), transport_module.Again)
     transport.close()

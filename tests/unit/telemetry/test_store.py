@@ -5,18 +5,21 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from voicespan.sdk import database as database_module
 from voicespan.sdk.database import StoreError, open_for_reading, open_for_writing
-from voicespan.sdk.pipeline import StoreProcessor
+from voicespan.sdk.processors import StoreProcessor
 from voicespan.sdk.reading import reader, reader_of
+from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
 
 
@@ -27,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
-    opened = Store(path, queue_for_sending=True)
+    opened = Store(path, send=[Signal.TRACES])
     yield opened
     opened.close()
 
@@ -73,7 +76,7 @@ def test_a_request_is_what_the_exporter_would_send(store: Store) -> None:
         provider.get_tracer("one").start_span(f"{service}1").end()
         provider.get_tracer("two", schema_url="https://example.org/schema").start_span(f"{service}2").end()
     assert store.flush(5)
-    batch = store.next_batch(100, 1 << 20)
+    batch = store.next_batch(Signal.TRACES, 100, 1 << 20)
     assert batch is not None
     decoded = ExportTraceServiceRequest.FromString(batch.request)
     shape = [
@@ -91,12 +94,12 @@ def test_a_request_is_what_the_exporter_would_send(store: Store) -> None:
 
 def test_a_span_leaves_the_outbox_when_it_is_accepted_and_stays_in_the_history(store: Store, path: Path) -> None:
     end_spans(store, "one", "two")
-    batch = store.next_batch(1, 1 << 20)
+    batch = store.next_batch(Signal.TRACES, 1, 1 << 20)
     assert batch is not None
     assert names_in(batch.request) == ["one"]
     store.accepted(batch)
     assert store.stats().queued == 1
-    rest = store.next_batch(10, 1 << 20)
+    rest = store.next_batch(Signal.TRACES, 10, 1 << 20)
     assert rest is not None
     assert names_in(rest.request) == ["two"]
     with reader(path) as traces:
@@ -105,23 +108,23 @@ def test_a_span_leaves_the_outbox_when_it_is_accepted_and_stays_in_the_history(s
 
 def test_what_is_refused_is_set_aside_with_its_reason(store: Store, path: Path) -> None:
     end_spans(store, "one")
-    batch = store.next_batch(10, 1 << 20)
+    batch = store.next_batch(Signal.TRACES, 10, 1 << 20)
     assert batch is not None
     store.rejected(batch, "HTTP 400 bad")
-    assert store.next_batch(10, 1 << 20) is None
+    assert store.next_batch(Signal.TRACES, 10, 1 << 20) is None
     assert (store.stats().queued, store.stats().rejected) == (0, 1)
     assert open_for_reading(path).execute("SELECT rejected FROM outbox").fetchall() == [("HTTP 400 bad",)]
 
 
 def test_batches_are_bounded_in_bytes_but_never_empty(store: Store) -> None:
     end_spans(store, "one", "two", "three")
-    batch = store.next_batch(10, 1)
+    batch = store.next_batch(Signal.TRACES, 10, 1)
     assert batch is not None
     assert names_in(batch.request) == ["one"]
 
 
 def test_without_a_receiver_nothing_waits_to_be_sent(path: Path) -> None:
-    store = Store(path, queue_for_sending=False)
+    store = Store(path, send=[])
     end_spans(store, "one")
     assert store.stats().queued == 0
     assert store.stats().written == 1
@@ -129,11 +132,11 @@ def test_without_a_receiver_nothing_waits_to_be_sent(path: Path) -> None:
 
 
 def test_unsent_spans_of_a_process_that_is_gone_are_adopted(path: Path) -> None:
-    first = Store(path, queue_for_sending=True)
+    first = Store(path, send=[Signal.TRACES])
     end_spans(first, "left behind")
     first.close()
-    second = Store(path, queue_for_sending=True)
-    batch = second.next_batch(10, 1 << 20)
+    second = Store(path, send=[Signal.TRACES])
+    batch = second.next_batch(Signal.TRACES, 10, 1 << 20)
     assert batch is not None
     assert names_in(batch.request) == ["left behind"]
     second.close()
@@ -144,9 +147,10 @@ def test_unsent_spans_of_a_process_that_lives_are_left_to_it(path: Path) -> None
     import sys
     from pathlib import Path
     from opentelemetry.sdk.trace import TracerProvider
-    from voicespan.sdk.pipeline import StoreProcessor
+    from voicespan.sdk.processors import StoreProcessor
+    from voicespan.sdk.signals import Signal
     from voicespan.sdk.store import Store
-    store = Store(Path({str(path)!r}), queue_for_sending=True)
+    store = Store(Path({str(path)!r}), send=[Signal.TRACES])
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(StoreProcessor(store))
     provider.get_tracer("t").start_span("theirs").end()
@@ -159,13 +163,13 @@ def test_unsent_spans_of_a_process_that_lives_are_left_to_it(path: Path) -> None
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "ready\n"
-        meanwhile = Store(path, queue_for_sending=True)
-        assert meanwhile.next_batch(10, 1 << 20) is None
+        meanwhile = Store(path, send=[Signal.TRACES])
+        assert meanwhile.next_batch(Signal.TRACES, 10, 1 << 20) is None
         meanwhile.close()
         other.kill()
         other.wait()
-    afterwards = Store(path, queue_for_sending=True)
-    batch = afterwards.next_batch(10, 1 << 20)
+    afterwards = Store(path, send=[Signal.TRACES])
+    batch = afterwards.next_batch(Signal.TRACES, 10, 1 << 20)
     assert batch is not None
     assert names_in(batch.request) == ["theirs"]
     afterwards.close()
@@ -173,7 +177,7 @@ def test_unsent_spans_of_a_process_that_lives_are_left_to_it(path: Path) -> None
 
 def test_a_full_store_drops_its_oldest_and_counts(store: Store, path: Path) -> None:
     end_spans(store, *(f"span {n}" for n in range(3_000)))
-    used = store._used_bytes()
+    used = store._tables.used_bytes()
     lost = store.prune(used * 3 // 4)
     assert 0 < lost < 3_000
     assert store.stats().dropped == lost
@@ -185,7 +189,7 @@ def test_a_full_store_drops_its_oldest_and_counts(store: Store, path: Path) -> N
 
 def test_only_the_oldest_are_dropped(store: Store, path: Path) -> None:
     end_spans(store, *(f"span {n}" for n in range(1_000)))
-    store.prune(store._used_bytes() - 1)
+    store.prune(store._tables.used_bytes() - 1)
     with reader(path) as traces:
         kept = {summary.name for summary in traces.latest(5_000)}
     assert kept == {f"span {n}" for n in range(200, 1_000)}
@@ -195,9 +199,10 @@ def test_processes_that_start_at_once_share_the_file(path: Path) -> None:
     program = f"""
     import sys
     from pathlib import Path
+    from voicespan.sdk.signals import Signal
     from voicespan.sdk.store import Store
     sys.stdin.readline()
-    store = Store(Path({str(path)!r}), queue_for_sending=True)
+    store = Store(Path({str(path)!r}), send=[Signal.TRACES])
     print(store.stats().in_memory)
     store.close()
     """
@@ -214,7 +219,7 @@ def test_a_lock_of_a_strangers_delays_spans_and_loses_none(
     store: Store, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("voicespan.sdk.store.RETRY_AFTER_S", 0.05)
-    store._database.execute("PRAGMA busy_timeout=20")
+    store._tables.database.execute("PRAGMA busy_timeout=20")
     stranger = sqlite3.connect(path)
     stranger.execute("BEGIN IMMEDIATE")
     provider_of(store).get_tracer("t").start_span("patient").end()
@@ -228,16 +233,16 @@ def test_a_lock_of_a_strangers_delays_spans_and_loses_none(
 def test_a_full_disk_delays_spans_and_what_follows_is_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voicespan.sdk.store.RETRY_AFTER_S", 0.05)
     with store._lock:
-        pages = store._database.execute("PRAGMA page_count").fetchone()[0]
-        store._database.execute(f"PRAGMA max_page_count={pages}")
+        pages = store._tables.database.execute("PRAGMA page_count").fetchone()[0]
+        store._tables.database.execute(f"PRAGMA max_page_count={pages}")
     provider = provider_of(store, "filled")
     for _ in range(50):
         provider.get_tracer("t").start_span("waits", attributes={"text": "x" * 2_000}).end()
     assert not store.flush(0.3)
     with store._lock:
-        store._database.execute("PRAGMA max_page_count=1000000")
+        store._tables.database.execute("PRAGMA max_page_count=1000000")
     assert store.flush(5)
-    batch = store.next_batch(100, 1 << 20)
+    batch = store.next_batch(Signal.TRACES, 100, 1 << 20)
     assert batch is not None
     assert names_in(batch.request) == ["waits"] * 50
 
@@ -247,7 +252,7 @@ def test_a_span_that_cannot_be_encoded_is_dropped_alone(store: Store, caplog: py
     for name in ("before", "bad \ud800", "after"):
         tracer.start_span(name).end()
     assert store.flush(5)
-    batch = store.next_batch(10, 1 << 20)
+    batch = store.next_batch(Signal.TRACES, 10, 1 << 20)
     assert batch is not None
     assert names_in(batch.request) == ["before", "after"]
     assert store.stats().dropped == 1
@@ -267,11 +272,11 @@ def test_reading_changes_nothing_in_a_file(path: Path) -> None:
 
 
 def test_who_does_not_send_leaves_unsent_spans_to_those_who_do(path: Path) -> None:
-    first = Store(path, queue_for_sending=True)
+    first = Store(path, send=[Signal.TRACES])
     end_spans(first, "left behind")
     first.close()
-    Store(path, queue_for_sending=False).close()
-    sender = Store(path, queue_for_sending=True)
+    Store(path, send=[]).close()
+    sender = Store(path, send=[Signal.TRACES])
     assert sender.stats().queued == 1
     sender.close()
     assert not list(path.parent.glob("*.lock"))
@@ -281,11 +286,11 @@ def test_a_place_that_cannot_be_written_keeps_traces_in_memory(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
-    store = Store(tmp_path / "file" / "traces.db", queue_for_sending=True)
+    store = Store(tmp_path / "file" / "traces.db", send=[Signal.TRACES])
     end_spans(store, "one")
     assert store.stats().in_memory
     assert "kept in memory" in caplog.text
-    batch = store.next_batch(10, 1 << 20)
+    batch = store.next_batch(Signal.TRACES, 10, 1 << 20)
     assert batch is not None
     assert names_in(batch.request) == ["one"]
     with reader_of(store) as traces:
@@ -297,7 +302,7 @@ def test_a_damaged_file_is_named_and_left_alone(path: Path, caplog: pytest.LogCa
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(StoreError, match="is not a Voicespan store"):
         open_for_writing(path)
-    store = Store(path, queue_for_sending=False)
+    store = Store(path, send=[])
     assert store.stats().in_memory
     assert path.read_bytes().startswith(b"not a database")
     assert str(path) in caplog.text
@@ -311,10 +316,62 @@ def test_an_older_schema_is_refused_and_left_alone(path: Path, caplog: pytest.Lo
     database.close()
     with pytest.raises(StoreError, match="older Voicespan"), reader(path):
         pass
-    store = Store(path, queue_for_sending=True)
+    store = Store(path, send=[Signal.TRACES])
     end_spans(store, "kept in memory")
     assert store.stats().in_memory
     assert "older Voicespan" in caplog.text
+    store.close()
+
+
+SCHEMA_2 = """
+CREATE TABLE envelopes (id INTEGER PRIMARY KEY, body BLOB NOT NULL UNIQUE);
+CREATE TABLE records (id INTEGER PRIMARY KEY, signal TEXT NOT NULL, resource INTEGER NOT NULL REFERENCES envelopes(id),
+    scope INTEGER NOT NULL REFERENCES envelopes(id), trace_id TEXT NOT NULL, span_id TEXT NOT NULL,
+    parent_id TEXT NOT NULL, session_id TEXT, name TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
+    body BLOB NOT NULL);
+CREATE INDEX records_by_trace ON records (trace_id);
+CREATE INDEX records_by_session ON records (session_id) WHERE session_id IS NOT NULL;
+CREATE TABLE outbox (record INTEGER PRIMARY KEY REFERENCES records(id), owner TEXT NOT NULL, rejected TEXT);
+CREATE INDEX outbox_queued ON outbox (owner, record) WHERE rejected IS NULL;
+PRAGMA user_version=2;
+"""
+
+
+def test_a_store_of_schema_2_is_brought_up_to_date_with_all_that_is_in_it(
+    path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    end_ns = time.time_ns()
+    old = sqlite3.connect(path)
+    old.executescript(SCHEMA_2)
+    old.execute("INSERT INTO envelopes VALUES (1, x''), (2, x'0a00')")
+    body = Span(name="old", trace_id=b"t" * 16, span_id=b"s" * 8, end_time_unix_nano=end_ns).SerializeToString()
+    ids = ((b"t" * 16).hex(), (b"s" * 8).hex())
+    old.execute("INSERT INTO records VALUES (1, 'traces', 1, 2, ?, ?, '', 's-1', 'old', 0, ?, ?)", (*ids, end_ns, body))
+    old.execute("INSERT INTO outbox VALUES (1, 'somebody', NULL)")
+    old.commit()
+    with pytest.raises(StoreError, match="schema 2: `voicespan store prune`"), reader(path):
+        pass
+    store = Store(path, send=[Signal.TRACES])
+    assert "had schema 2" in caplog.text
+    batch = store.next_batch(Signal.TRACES, 10, 1 << 20)
+    assert batch is not None
+    assert names_in(batch.request) == ["old"]
+    with store.locked() as migrated:
+        made = open_for_writing(tmp_path / "fresh.db")
+        for table in ("envelopes", "records", "outbox", "open_spans"):
+            query = f"SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info('{table}')"
+            assert migrated.execute(query).fetchall() == made.execute(query).fetchall()
+        query = "SELECT name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name"
+        assert migrated.execute(query).fetchall() == made.execute(query).fetchall()
+        made.close()
+    # A process of the older version that has it open goes on; it named its columns.
+    columns = "signal, resource, scope, trace_id, span_id, parent_id, session_id, name, start_ns, end_ns, body"
+    old.execute(
+        f"INSERT INTO records ({columns}) VALUES ('traces', 1, 2, 't', 's', '', NULL, 'two', 0, ?, x'')", (end_ns,)
+    )
+    old.execute("INSERT INTO outbox (record, owner) VALUES (2, 'somebody')")
+    old.commit()
+    old.close()
     store.close()
 
 

@@ -1,0 +1,90 @@
+"""What the SDK's providers call as spans and log records pass: who they belong to, and into the store with them."""
+
+from __future__ import annotations
+
+import copy
+
+from opentelemetry.context import Context
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+
+from voicespan import identity as ident
+from voicespan.guard import guarded
+from voicespan.sdk.store import Store
+
+
+class IdentityProcessor(SpanProcessor):
+    """Stamps a session's identity on every span that is started inside it, also on the program's own."""
+
+    @guarded(default=None)
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Identity comes from the context, never from baggage: the client could write that."""
+        identity = ident.of_context(parent_context)
+        if identity:
+            present = span.attributes or {}
+            span.set_attributes({k: v for k, v in identity.attributes().items() if k not in present})
+
+
+class IdentityLogProcessor(LogRecordProcessor):
+    """Stamps a session's identity on every log record that is emitted inside it."""
+
+    @guarded(default=None)
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """The record has the context that it was emitted in."""
+        record = log_record.log_record
+        identity = ident.of_context(record.context)
+        if identity:
+            record.attributes = {**identity.attributes(), **(record.attributes or {})}
+
+    def shutdown(self) -> None:
+        """Nothing to do."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing waits here."""
+        return True
+
+
+class StoreProcessor(SpanProcessor):
+    """Hands ended, sampled spans to the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @guarded(default=None)
+    def on_end(self, span: ReadableSpan) -> None:
+        """Appends to a queue; encoding and writing happen in the store's thread."""
+        if span.context and span.context.trace_flags.sampled:
+            self._store.append(span)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Wait until what has ended is in the store."""
+        return self._store.flush(timeout_millis / 1000)
+
+
+class StoreLogProcessor(LogRecordProcessor):
+    """Hands log records to the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @guarded(default=None)
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Appends to a queue. A copy without the context, which would keep whole spans alive."""
+        record = copy.copy(log_record.log_record)
+        record.context = Context()
+        self._store.append(
+            ReadableLogRecord(
+                record,
+                log_record.resource or Resource.get_empty(),
+                log_record.instrumentation_scope,
+                log_record.limits,
+            )
+        )
+
+    def shutdown(self) -> None:
+        """The store is its maker's to close."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Wait until what was emitted is in the store."""
+        return self._store.flush(timeout_millis / 1000)

@@ -1,0 +1,24 @@
+"""A record: what is stored of an ended span, an emitted log record or a score, before it gets its row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voicespan.sdk.signals import Signal
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Encoded bytes, the prefixes they stand under (OTLP alone has such), and what queries ask for. Ids are hex."""
+
+    signal: Signal
+    resource: bytes
+    scope: bytes
+    body: bytes
+    trace_id: str
+    span_id: str
+    parent_id: str
+    session_id: str | None
+    name: str
+    start_ns: int
+    end_ns: int

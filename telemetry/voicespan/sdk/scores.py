@@ -1,0 +1,75 @@
+"""Scores for Langfuse, by way of the store: what is put is on disk within milliseconds and leaves when Langfuse has it.
+
+A score has an id of its own, and Langfuse replaces one that comes again under its id: a repeated request does no harm.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Mapping
+
+from voicespan.sdk.endpoint import Endpoint
+from voicespan.sdk.records import Record
+from voicespan.sdk.signals import Signal
+from voicespan.sdk.store import Store
+
+DEFAULT_BASE_URL = "https://cloud.langfuse.com"
+JsonValue = str | int | float | bool | None | Mapping[str, "JsonValue"] | list["JsonValue"]
+
+
+class Scores:
+    """Where scores are put. Never blocks and never raises for what Langfuse is up to."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def put(self, score_id: str, score: Mapping[str, JsonValue]) -> None:
+        """Take a score: an item of the body of POST /api/public/scores, without its `id`.
+
+        Raises:
+            ValueError: it has no name, or is no JSON.
+        """
+        name = score.get("name")
+        if not score_id or not isinstance(name, str) or not name:
+            raise ValueError("a score needs an id and a name")
+        try:
+            body = json.dumps({"id": score_id, **score}, allow_nan=False, separators=(",", ":")).encode()
+        except TypeError as error:
+            raise ValueError(f"a score is JSON: {error}") from error
+        session_id = score.get("sessionId")
+        now_ns = time.time_ns()
+        self._store.append(
+            Record(
+                signal=Signal.SCORES,
+                resource=b"",
+                scope=b"",
+                body=body,
+                trace_id=str(score.get("traceId") or ""),
+                span_id=str(score.get("observationId") or ""),
+                parent_id="",
+                session_id=str(session_id) if session_id else None,
+                name=name,
+                start_ns=now_ns,
+                end_ns=now_ns,
+            )
+        )
+
+
+def scores_endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint | None:
+    """Langfuse's endpoint of scores, where LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are set."""
+
+    def setting(name: str) -> str:
+        return environ.get(name, "").strip()
+
+    public, secret = setting("LANGFUSE_PUBLIC_KEY"), setting("LANGFUSE_SECRET_KEY")
+    if not public or not secret or setting("OTEL_SDK_DISABLED").lower() == "true":
+        return None
+    base_url = setting("LANGFUSE_BASE_URL") or setting("LANGFUSE_HOST") or DEFAULT_BASE_URL
+    credentials = base64.b64encode(f"{public}:{secret}".encode()).decode()
+    # Not compressed: Langfuse's route of scores is a plain JSON one.
+    return Endpoint(
+        f"{base_url.rstrip('/')}/api/public/scores", headers={"Authorization": f"Basic {credentials}"}, gzip=False
+    )

@@ -1,0 +1,180 @@
+"""The store's statements. Every function runs inside the caller's transaction and lock."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from voicespan.sdk import otlp
+from voicespan.sdk.records import Record
+from voicespan.sdk.signals import Signal
+
+PRUNE_STEP_RECORDS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Stored records on their way to a receiver: their ids, and the request that carries them."""
+
+    signal: Signal
+    ids: Sequence[int]
+    request: bytes
+    oldest_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What pruning took away, and how much of it was never sent: all, and this owner's own."""
+
+    records: int
+    unsent: int
+    own_unsent: dict[Signal, int]
+
+
+class Tables:
+    """One connection's view of the store, on behalf of one owner."""
+
+    def __init__(self, database: sqlite3.Connection, owner: str) -> None:
+        self.database = database
+        self._owner = owner
+        self._envelopes: dict[bytes, int] = {}
+
+    def forget(self) -> None:
+        """After a rollback: what was interned in that transaction has no row."""
+        self._envelopes.clear()
+
+    def envelope(self, body: bytes) -> int:
+        """The id of an interned prefix."""
+        if (known := self._envelopes.get(body)) is not None:
+            return known
+        self.database.execute("INSERT OR IGNORE INTO envelopes (body) VALUES (?)", (body,))
+        found: int = self.database.execute("SELECT id FROM envelopes WHERE body = ?", (body,)).fetchone()[0]
+        self._envelopes[body] = found
+        return found
+
+    def insert(self, records: Iterable[Record], queued: Collection[Signal]) -> None:
+        """Store records; those of the `queued` signals go into the outbox too."""
+        for record in records:
+            row = self.insert_record(record, self.envelope(record.resource), self.envelope(record.scope))
+            if record.signal in queued:
+                self.queue(row, record.signal, self._owner)
+
+    def insert_record(self, record: Record, resource: int, scope: int) -> int:
+        """Store a record under envelopes that are there already; returns its id."""
+        cursor = self.database.execute(
+            "INSERT INTO records (signal, resource, scope, trace_id, span_id, parent_id, session_id, name,"
+            " start_ns, end_ns, body, written_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.signal,
+                resource,
+                scope,
+                record.trace_id,
+                record.span_id,
+                record.parent_id,
+                record.session_id,
+                record.name,
+                record.start_ns,
+                record.end_ns,
+                record.body,
+                int(time.time()),
+            ),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def queue(self, record: int, signal: Signal, owner: str) -> None:
+        """Put a stored record into an owner's outbox."""
+        self.database.execute("INSERT INTO outbox (record, owner, signal) VALUES (?, ?, ?)", (record, owner, signal))
+
+    def next_batch(self, signal: Signal, max_records: int, max_bytes: int) -> Batch | None:
+        """The owner's oldest records of a signal that wait, as one request; None where none do."""
+        rows = self.database.execute(
+            "SELECT r.id, resource.body, scope.body, r.body, coalesce(r.written_s, r.end_ns / 1000000000)"
+            " FROM outbox o JOIN records r ON r.id = o.record"
+            " JOIN envelopes resource ON resource.id = r.resource JOIN envelopes scope ON scope.id = r.scope"
+            " WHERE o.owner = ? AND o.signal = ? AND o.rejected IS NULL ORDER BY o.record LIMIT ?",
+            (self._owner, signal, max_records),
+        )
+        size = 0
+        taken: list[tuple[int, bytes, bytes, bytes, int]] = []
+        for row in rows:
+            size += len(row[3])
+            if taken and size > max_bytes:
+                break
+            taken.append(row)
+        if not taken:
+            return None
+        if signal is Signal.SCORES:
+            request = b"[" + b",".join(row[3] for row in taken) + b"]"
+        else:
+            request = otlp.request(row[1:4] for row in taken)
+        return Batch(signal, [row[0] for row in taken], request, taken[0][4])
+
+    def accept(self, ids: Sequence[int]) -> None:
+        """A receiver has them."""
+        self.database.executemany("DELETE FROM outbox WHERE record = ?", [(record,) for record in ids])
+
+    def reject(self, ids: Sequence[int], reason: str) -> None:
+        """No receiver will have them: set aside with the reason."""
+        self.database.executemany(
+            "UPDATE outbox SET rejected = ? WHERE record = ?", [(reason, record) for record in ids]
+        )
+
+    def count_queued(self, signal: Signal) -> int:
+        """How many of the owner's wait to be sent."""
+        (count,) = self.database.execute(
+            "SELECT count(*) FROM outbox WHERE owner = ? AND signal = ? AND rejected IS NULL", (self._owner, signal)
+        ).fetchone()
+        return int(count)
+
+    def count_rejected(self) -> int:
+        """How many are set aside, by whomever."""
+        (count,) = self.database.execute("SELECT count(*) FROM outbox WHERE rejected IS NOT NULL").fetchone()
+        return int(count)
+
+    def senders(self, signals: Collection[Signal]) -> set[str]:
+        """Owners with something of these signals to send; by skips through the index, for the outbox may be long."""
+        found: set[str] = set()
+        for signal in signals:
+            owner = ""
+            while row := self.database.execute(
+                "SELECT owner FROM outbox WHERE owner > ? AND signal = ? AND rejected IS NULL ORDER BY owner LIMIT 1",
+                (owner, signal),
+            ).fetchone():
+                owner = row[0]
+                found.add(owner)
+        return found
+
+    def adopt(self, owner: str, signals: Collection[Signal]) -> None:
+        """Send what another owner left of these signals."""
+        self.database.executemany(
+            "UPDATE outbox SET owner = ? WHERE owner = ? AND signal = ? AND rejected IS NULL",
+            [(self._owner, owner, signal) for signal in signals],
+        )
+
+    def drop_oldest(self, written_before_s: int | None = None) -> Dropped | None:
+        """Delete some of the oldest records, all or only those written before a time; None where there are none."""
+        (limit,) = self.database.execute(
+            "SELECT max(id) FROM (SELECT id, coalesce(written_s, end_ns / 1000000000) AS written_s FROM records"
+            " ORDER BY id LIMIT ?) WHERE ? IS NULL OR written_s < ?",
+            (PRUNE_STEP_RECORDS, written_before_s, written_before_s),
+        ).fetchone()
+        if limit is None:
+            return None
+        own = self.database.execute(
+            "SELECT signal, count(*) FROM outbox WHERE record <= ? AND rejected IS NULL AND owner = ? GROUP BY signal",
+            (limit, self._owner),
+        ).fetchall()
+        unsent = self.database.execute("DELETE FROM outbox WHERE record <= ? AND rejected IS NULL", (limit,)).rowcount
+        self.database.execute("DELETE FROM outbox WHERE record <= ?", (limit,))
+        records = self.database.execute("DELETE FROM records WHERE id <= ?", (limit,)).rowcount
+        return Dropped(records, unsent, {Signal(signal): count for signal, count in own})
+
+    def used_bytes(self) -> int:
+        """The size of the content, without pages that are free again."""
+        pages, free, size = (
+            self.database.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
