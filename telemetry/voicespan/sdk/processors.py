@@ -9,8 +9,10 @@ from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadW
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
+from voicespan import conventions as c
 from voicespan import identity as ident
 from voicespan.guard import guarded
+from voicespan.sdk.journal import OpenSpan
 from voicespan.sdk.store import Store
 
 
@@ -46,20 +48,51 @@ class IdentityLogProcessor(LogRecordProcessor):
 
 
 class StoreProcessor(SpanProcessor):
-    """Hands ended, sampled spans to the store."""
+    """Hands sampled spans to the store: all when they end, and those of a session also when they begin.
+
+    With each turn that ends goes what the session's span says then: set its totals before ending the turn.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._sessions: dict[str, Span] = {}
+
+    @guarded(default=None)
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Appends to a queue, for the journal."""
+        if (session_id := _session_of(span)) is None:
+            return
+        if span.name == c.WEBSOCKET_SESSION:
+            self._sessions[session_id] = span
+        self._store.append(OpenSpan.of(span))
 
     @guarded(default=None)
     def on_end(self, span: ReadableSpan) -> None:
         """Appends to a queue; encoding and writing happen in the store's thread."""
-        if span.context and span.context.trace_flags.sampled:
-            self._store.append(span)
+        if not span.context or not span.context.trace_flags.sampled:
+            return
+        session_id = _session_of(span)
+        session = self._sessions.get(session_id) if session_id else None
+        if session_id and session and span.name == c.WEBSOCKET_SESSION:
+            if session.context == span.context:
+                del self._sessions[session_id]
+        elif session and c.TURN_INDEX in (span.attributes or {}):
+            self._store.append(span, OpenSpan.of(session))  # together, or not at all
+            return
+        self._store.append(span)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Wait until what has ended is in the store."""
         return self._store.flush(timeout_millis / 1000)
+
+
+def _session_of(span: ReadableSpan) -> str | None:
+    """The session of a sampled span of our own; None for any other span."""
+    scope = span.instrumentation_scope
+    if scope is None or scope.name != c.SCOPE or not span.context or not span.context.trace_flags.sampled:
+        return None
+    session_id = (span.attributes or {}).get(c.SESSION_ID)
+    return session_id if isinstance(session_id, str) else None
 
 
 class StoreLogProcessor(LogRecordProcessor):

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from voicespan.guard import report_in_thread
 from voicespan.sdk import otlp
 from voicespan.sdk.database import StoreError, open_for_writing, open_in_memory
+from voicespan.sdk.journal import OpenSpan, close_for
 from voicespan.sdk.owner import Owner
 from voicespan.sdk.records import Record
 from voicespan.sdk.signals import Signal
@@ -40,7 +41,8 @@ MAX_BYTES_IN_MEMORY = 64 << 20
 MAX_AGE_S = 30 * 86_400
 LOG_DROPS_EVERY_S = 60.0
 
-Item = ReadableSpan | ReadableLogRecord | Record
+Item = ReadableSpan | ReadableLogRecord | Record | OpenSpan
+SpanId = tuple[str, str]  # of the trace, of the span
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class StoreStats:
 
     written: int
     dropped: int
+    recovered_sessions: int
     queued: int
     rejected: int
     in_memory: bool
@@ -62,6 +65,29 @@ class _Mark:
 
     done: threading.Event = field(default_factory=threading.Event)
     committed: bool = True
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is encoded and not yet on disk: records, open spans to note, ended ones to strike off."""
+
+    records: list[Record] = field(default_factory=list)
+    opened: dict[SpanId, Record] = field(default_factory=dict)
+    ended: set[SpanId] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.opened or self.ended)
+
+    def add(self, records: Sequence[Record], opened: Sequence[Record], noted: set[SpanId]) -> None:
+        """More of it. What begins and ends before anybody wrote it down is only written as ended."""
+        self.records += records
+        self.opened.update(((record.trace_id, record.span_id), record) for record in opened)
+        for record in records:
+            if record.signal is Signal.TRACES:
+                span_id = (record.trace_id, record.span_id)
+                self.opened.pop(span_id, None)
+                if span_id in noted:
+                    self.ended.add(span_id)
 
 
 class Store:
@@ -79,11 +105,12 @@ class Store:
         max_age_s: float = MAX_AGE_S,
     ) -> None:
         self._send = frozenset(send)
-        self._pending: deque[Item | _Mark] = deque()
+        self._pending: deque[tuple[Item, ...] | _Mark] = deque()
+        self._noted: set[SpanId] = set()  # our open spans that are in the journal
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._written = self._dropped = self._since_prune = self._bytes_since_prune = 0
+        self._written = self._dropped = self._recovered = self._since_prune = self._bytes_since_prune = 0
         self._queued: Counter[Signal] = Counter()
         self._told_s = float("-inf")
         self._said = ""
@@ -104,12 +131,15 @@ class Store:
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    def append(self, item: Item) -> None:
-        """Take what ended. Never waits; beyond `MAX_PENDING` the oldest is dropped and counted."""
+    def append(self, *items: Item) -> None:
+        """Take what ended, or began; what is given together is committed together.
+
+        Never waits; beyond `MAX_PENDING` the oldest is dropped and counted.
+        """
         if len(self._pending) >= MAX_PENDING:
             with suppress(IndexError):
-                self._give_up([self._pending.popleft()])
-        self._pending.append(item)
+                self._give_up(self._pending.popleft())
+        self._pending.append(items)
         self._wake.set()
 
     def flush(self, timeout_s: float) -> bool:
@@ -132,7 +162,7 @@ class Store:
         self._owner.release()
 
     def _write_forever(self) -> None:
-        records: list[Record] = []  # encoded, and not yet on disk
+        work = _Work()
         marks: list[_Mark] = []
         adopt_at_s = time.monotonic() + ADOPT_EVERY_S
         while not self._stopping.is_set():
@@ -144,44 +174,47 @@ class Store:
                 continue
             self._wake.clear()
             time.sleep(COMMIT_EVERY_S)  # gather what ends together
-            records += self._encoded(self._take(marks))
-            if overflow := records[:-MAX_PENDING]:
-                del records[: len(overflow)]
+            items = self._take(marks)
+            opened = [item.frozen() for item in items if isinstance(item, OpenSpan)] if self.path else []
+            work.add(self._encoded(items), self._encoded(opened), self._noted)
+            if overflow := work.records[:-MAX_PENDING]:
+                del work.records[: len(overflow)]
                 self._drop(len(overflow))
             try:
-                if records:
-                    self._commit(records)
+                if work:
+                    self._commit(work)
             except sqlite3.OperationalError as error:  # locked by a stranger, or the disk is full: they wait
-                self._say(f"the store cannot be written ({error}): {len(records)} records wait in memory: {self.path}")
+                waiting = len(work.records)
+                self._say(f"the store cannot be written ({error}): {waiting} records wait in memory: {self.path}")
                 self._stopping.wait(RETRY_AFTER_S)
                 self._wake.set()
                 continue
             except Exception as error:  # noqa: BLE001 - the thread outlives whatever else the file is up to
                 report_in_thread(error)
-                self._drop(len(records))
+                self._drop(len(work.records))
                 self._finish(marks, committed=False)
             else:
                 self._said = ""
                 self._finish(marks, committed=True)
-                if records:
-                    self._committed(records)
-            records = []
+                if work.records:
+                    self._committed(work.records)
+            work = _Work()
 
     def _take(self, marks: list[_Mark]) -> list[Item]:
         items: list[Item] = []
         with suppress(IndexError):
             while len(items) < MAX_PENDING:
-                item = self._pending.popleft()
-                if isinstance(item, _Mark):
-                    marks.append(item)
+                taken = self._pending.popleft()
+                if isinstance(taken, _Mark):
+                    marks.append(taken)
                 else:
-                    items.append(item)
+                    items += taken
         if self._pending:
             self._wake.set()
         return items
 
     def _encoded(self, items: Sequence[Item]) -> list[Record]:
-        """Encode; what cannot be is dropped alone."""
+        """Encode what ended; what cannot be is dropped alone."""
         try:
             return [
                 *otlp.encode([item for item in items if isinstance(item, ReadableSpan)]),
@@ -195,12 +228,11 @@ class Store:
                 return []
         return [record for item in items for record in self._encoded([item])]
 
-    def _give_up(self, items: Sequence[Item | _Mark]) -> None:
-        for item in items:
-            if isinstance(item, _Mark):
-                self._finish([item], committed=False)
-            else:
-                self._drop(1)
+    def _give_up(self, taken: tuple[Item, ...] | _Mark) -> None:
+        if isinstance(taken, _Mark):
+            self._finish([taken], committed=False)
+        else:
+            self._drop(sum(not isinstance(item, OpenSpan) for item in taken))
 
     def _drop(self, count: int) -> None:
         self._dropped += count
@@ -232,10 +264,15 @@ class Store:
                 raise
             self._queued.update(queued or {})
 
-    def _commit(self, records: Sequence[Record]) -> None:
-        queued = Counter(record.signal for record in records if record.signal in self._send)
+    def _commit(self, work: _Work) -> None:
+        queued = Counter(record.signal for record in work.records if record.signal in self._send)
         with self._transaction(queued) as tables:
-            tables.insert(records, self._send)
+            tables.insert(work.records, self._send)
+            for record in work.opened.values():
+                tables.note_open(record, queued=Signal.TRACES in self._send)
+            tables.close(work.ended)
+        self._noted.update(work.opened)
+        self._noted -= work.ended
 
     def _committed(self, records: Sequence[Record]) -> None:
         self._written += len(records)
@@ -308,7 +345,7 @@ class Store:
         with self._lock:
             rejected = self._tables.count_rejected()
         queued = sum(self._queued.values()) + len(self._pending)
-        return StoreStats(self._written, self._dropped, queued, rejected, in_memory=self.path is None)
+        return StoreStats(self._written, self._dropped, self._recovered, queued, rejected, in_memory=self.path is None)
 
     @contextmanager
     def locked(self) -> Iterator[sqlite3.Connection]:
@@ -325,18 +362,25 @@ class Store:
             report_in_thread(error)
 
     def _adopt(self) -> None:
-        """Take over what processes left unsent that are gone; who does not send leaves it to those who do."""
-        if not self._send:
-            return
+        """Close the books of processes that are gone, and send what they left unsent.
+
+        Who does not send leaves that to those who do.
+        """
         with self._lock:
-            others = [owner for owner in self._tables.senders(self._send) if owner != self._owner.name]
-        if gone := self._owner.gone(others):
-            with self._transaction() as tables:
-                for owner in gone:
-                    tables.adopt(owner, self._send)
-            for signal in self._send:
-                self.queued(signal)
-            self._notify(self._send)
+            senders = self._tables.senders(self._send)
+            others = (senders | self._tables.owners_of_open_spans()) - {self._owner.name}
+        gone = self._owner.gone(sorted(others))
+        if not gone:
+            return
+        sends = Signal.TRACES in self._send
+        with self._transaction() as tables:
+            tables.database.execute("BEGIN IMMEDIATE")  # one of several neighbours; the others find it done
+            for owner in gone:
+                self._recovered += close_for(tables, owner, self._owner.name if sends else None)
+                tables.adopt(owner, self._send)
+        for signal in self._send:
+            self.queued(signal)
+        self._notify(self._send)
 
 
 def _open(path: Path | None) -> tuple[sqlite3.Connection, Path | None]:

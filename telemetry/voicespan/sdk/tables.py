@@ -33,6 +33,19 @@ class Dropped:
     own_unsent: dict[Signal, int]
 
 
+@dataclass(frozen=True, slots=True)
+class OpenRow:
+    """A row of the journal. `queued`: its owner sends what ends; `body` is an encoded span without an end."""
+
+    trace_id: str
+    span_id: str
+    queued: bool
+    resource: int
+    scope: int
+    session_id: str
+    body: bytes
+
+
 class Tables:
     """One connection's view of the store, on behalf of one owner."""
 
@@ -152,6 +165,63 @@ class Tables:
             "UPDATE outbox SET owner = ? WHERE owner = ? AND signal = ? AND rejected IS NULL",
             [(self._owner, owner, signal) for signal in signals],
         )
+
+    # --- the journal ------------------------------------------------------------------------------------------------
+
+    def note_open(self, record: Record, *, queued: bool) -> None:
+        """Note a span that has not ended, or note it anew."""
+        self.database.execute(
+            "INSERT OR REPLACE INTO open_spans (trace_id, span_id, owner, queued, resource, scope, session_id, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.trace_id,
+                record.span_id,
+                self._owner,
+                queued,
+                self.envelope(record.resource),
+                self.envelope(record.scope),
+                record.session_id or "",
+                record.body,
+            ),
+        )
+
+    def close(self, ids: Collection[tuple[str, str]]) -> None:
+        """These (trace id, span id) have ended."""
+        self.database.executemany("DELETE FROM open_spans WHERE trace_id = ? AND span_id = ?", list(ids))
+
+    def close_all(self, owner: str) -> None:
+        """An owner has no open spans any more."""
+        self.database.execute("DELETE FROM open_spans WHERE owner = ?", (owner,))
+
+    def owners_of_open_spans(self) -> set[str]:
+        """Who has spans open."""
+        return {owner for (owner,) in self.database.execute("SELECT DISTINCT owner FROM open_spans")}
+
+    def open_spans(self, owner: str) -> list[OpenRow]:
+        """What an owner had open."""
+        rows = self.database.execute(
+            "SELECT trace_id, span_id, queued, resource, scope, session_id, body FROM open_spans WHERE owner = ?",
+            (owner,),
+        )
+        return [OpenRow(row[0], row[1], bool(row[2]), *row[3:]) for row in rows]
+
+    def has_span(self, trace_id: str, span_id: str) -> bool:
+        """Whether a span is stored as ended."""
+        row = self.database.execute(
+            "SELECT 1 FROM records WHERE trace_id = ? AND span_id = ? AND signal = ?",
+            (trace_id, span_id, Signal.TRACES),
+        ).fetchone()
+        return row is not None
+
+    def last_ended_ns(self, trace_ids: Collection[str]) -> int:
+        """The newest end of any record of these traces; 0 where there is none."""
+        newest = (
+            self.database.execute("SELECT max(end_ns) FROM records WHERE trace_id = ?", (trace_id,)).fetchone()[0]
+            for trace_id in trace_ids
+        )
+        return max((int(end_ns) for end_ns in newest if end_ns is not None), default=0)
+
+    # --- bounds -----------------------------------------------------------------------------------------------------
 
     def drop_oldest(self, written_before_s: int | None = None) -> Dropped | None:
         """Delete some of the oldest records, all or only those written before a time; None where there are none."""

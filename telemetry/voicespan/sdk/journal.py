@@ -1,0 +1,118 @@
+"""The journal: what is known of a session's spans before they end, and how it is closed for a process that died.
+
+Every open span of a session has a row of its owner's, with what it had when it began; the session's own span is
+noted again with every turn that ends, so that its totals are those of the turns that are stored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.util.types import AttributeValue
+
+from voicespan import conventions as c
+from voicespan.sdk.records import Record
+from voicespan.sdk.signals import Signal
+from voicespan.sdk.tables import OpenRow, Tables
+
+PROCESS_DIED: Final = "process_died"
+_TURN_NAME = re.compile(re.escape(c.TURN).replace(r"\{index\}", r"(\d+)"))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSpan:
+    """A span that has not ended, with the attributes that it has at this moment."""
+
+    span: ReadableSpan
+    attributes: Mapping[str, AttributeValue]
+
+    @classmethod
+    def of(cls, span: ReadableSpan) -> OpenSpan:
+        """Note it. Copies the attributes and nothing else: this runs on the event loop."""
+        return cls(span, dict(span.attributes or {}))
+
+    def frozen(self) -> ReadableSpan:
+        """The span as it was noted, to be encoded."""
+        return ReadableSpan(
+            self.span.name,
+            context=self.span.context,
+            parent=self.span.parent,
+            resource=self.span.resource,
+            attributes=self.attributes,
+            events=self.span.events,
+            links=self.span.links,
+            kind=self.span.kind,
+            status=self.span.status,
+            start_time=self.span.start_time,
+            instrumentation_scope=self.span.instrumentation_scope,
+        )
+
+
+def close_for(tables: Tables, owner: str, send_by: str | None) -> int:
+    """Store the open spans of an owner that is gone as ended, as far as is known; returns how many sessions they were.
+
+    Where the owner sent its spans, these wait for `send_by`, or under the owner's name for whoever comes.
+    """
+    sessions = 0
+    rows = sorted(tables.open_spans(owner), key=lambda row: row.session_id)
+    for _, group in groupby(rows, key=lambda row: row.session_id):
+        spans = [(row, Span.FromString(row.body)) for row in group]
+        last_ns = max(
+            tables.last_ended_ns({row.trace_id for row, _ in spans}),
+            *(max([span.start_time_unix_nano, *(e.time_unix_nano for e in span.events)]) for _, span in spans),
+        )
+        # What began last ended first: children before their parents.
+        for row, span in sorted(spans, key=lambda pair: pair[1].start_time_unix_nano, reverse=True):
+            if tables.has_span(row.trace_id, row.span_id):
+                continue
+            _close(span, last_ns)
+            stored = tables.insert_record(_record(row, span), row.resource, row.scope)
+            if row.queued:
+                tables.queue(stored, Signal.TRACES, send_by or owner)
+            sessions += span.name == c.WEBSOCKET_SESSION
+    tables.close_all(owner)
+    return sessions
+
+
+def _record(row: OpenRow, span: Span) -> Record:
+    return Record(
+        signal=Signal.TRACES,
+        resource=b"",
+        scope=b"",
+        body=span.SerializeToString(),
+        trace_id=row.trace_id,
+        span_id=row.span_id,
+        parent_id=span.parent_span_id.hex(),
+        session_id=row.session_id,
+        name=span.name,
+        start_ns=span.start_time_unix_nano,
+        end_ns=span.end_time_unix_nano,
+    )
+
+
+def _close(span: Span, last_ns: int) -> None:
+    span.end_time_unix_nano = last_ns
+    span.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message="the process died; the end is the last known"))
+    _set(span, c.ERROR_TYPE, AnyValue(string_value=PROCESS_DIED))
+    if span.name == c.WEBSOCKET_SESSION:
+        _set(span, c.SESSION_CLOSE_INITIATOR, AnyValue(string_value="process"))
+    elif turn := _TURN_NAME.fullmatch(span.name):
+        _set(span, c.TURN_INDEX, AnyValue(int_value=int(turn[1])))
+        _set(span, c.TURN_END_REASON, AnyValue(string_value="error"))
+    elif any(pair.key == c.TOOL_CALL_ID for pair in span.attributes):
+        _set(span, c.TOOL_OUTCOME, AnyValue(string_value="orphaned"))
+
+
+def _set(span: Span, key: str, value: AnyValue) -> None:
+    for pair in span.attributes:
+        if pair.key == key:
+            pair.value.CopyFrom(value)
+            return
+    span.attributes.append(KeyValue(key=key, value=value))

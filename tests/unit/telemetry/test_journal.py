@@ -1,0 +1,219 @@
+"""The journal: a session whose process died is closed by whoever comes next, once, as far as is known."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from support.received import attributes_of
+from voicespan import conventions as c
+from voicespan.sdk.reading import StoredSpan, reader
+from voicespan.sdk.signals import Signal
+from voicespan.sdk.store import Store
+
+# A session in its second turn, with a tool at work, and a span of the program's own; each line of input is a step.
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
+from voicespan import conventions as c
+from voicespan.identity import Identity, in_context
+from voicespan.sdk.processors import IdentityProcessor, StoreProcessor
+from voicespan.sdk.signals import Signal
+from voicespan.sdk.store import Store
+
+store = Store(Path(sys.argv[1]), send=[Signal.TRACES] if sys.argv[2] == "sends" else [])
+provider = TracerProvider(shutdown_on_exit=False)
+provider.add_span_processor(IdentityProcessor())
+provider.add_span_processor(StoreProcessor(store))
+tracer = provider.get_tracer(c.SCOPE)
+
+def start(name, parent, **attributes):
+    span = tracer.start_span(name, parent, attributes={**identity.attributes(), **attributes})
+    return span, trace.set_span_in_context(span, parent)
+
+identity = Identity("s-1", user_id="u-1")
+session, in_session = start(c.WEBSOCKET_SESSION, in_context(identity, Context()), **{c.ENTRY: True})
+first, _ = start("Turn 1", in_session)
+session.set_attributes({c.SESSION_TURNS: 1, c.SESSION_COST: 0.25})
+first.set_attribute(c.TURN_INDEX, 1)
+first.end()
+second, in_turn = start("Turn 2", in_session)
+tool, in_tool = start("tool-search", in_turn, **{c.TOOL_CALL_ID: "call-1"})
+own = provider.get_tracer("program").start_span("query", in_tool)
+store.flush(5)
+print("open", flush=True)
+sys.stdin.readline()
+tool.end(); second.set_attribute(c.TURN_INDEX, 2); second.end(); session.end()
+store.flush(5)
+print("ended", flush=True)
+sys.stdin.readline()
+"""
+
+
+@contextmanager
+def process(path: Path, sends: str = "sends") -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-c", textwrap.dedent(PROGRAM), str(path), sends]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "open\n"
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "traces.db"
+
+
+def stored(path: Path) -> list[StoredSpan]:
+    with reader(path) as traces:
+        [summary] = traces.latest(10)
+        return traces.spans(summary.trace_id)
+
+
+def waiting(store: Store) -> list[Span]:
+    batch = store.next_batch(Signal.TRACES, 100, 1 << 20)
+    decoded = ExportTraceServiceRequest.FromString(batch.request if batch else b"")
+    return [s for r in decoded.resource_spans for scope in r.scope_spans for s in scope.spans]
+
+
+def test_what_was_open_when_the_process_was_killed_is_closed_at_the_next_start(path: Path) -> None:
+    with process(path) as running:
+        running.kill()
+        running.wait()
+    died_ns = time.time_ns()
+    before = stored(path)
+    assert [span.name for span in before] == ["Turn 1"]
+    store = Store(path, send=[Signal.TRACES])
+    assert store.stats().recovered_sessions == 1
+    session, first, second, tool = stored(path)
+    assert [s.name for s in (session, first, second, tool)] == [
+        c.WEBSOCKET_SESSION,
+        "Turn 1",
+        "Turn 2",
+        "tool-search",
+    ]
+    assert (first.parent_id, second.parent_id, tool.parent_id) == (session.span_id, session.span_id, second.span_id)
+    for span in (session, second, tool):
+        assert (span.status, span.attributes[c.ERROR_TYPE]) == ("ERROR", "process_died")
+        assert span.attributes[c.SESSION_ID] == "s-1"
+        # The last that is known of this session is when the tool began.
+        assert span.end_ns == tool.start_ns < died_ns
+    assert session.attributes[c.SESSION_CLOSE_INITIATOR] == "process"
+    assert (session.attributes[c.SESSION_TURNS], session.attributes[c.SESSION_COST]) == (1, 0.25)
+    assert (second.attributes[c.TURN_INDEX], second.attributes[c.TURN_END_REASON]) == (2, "error")
+    assert tool.attributes[c.TOOL_OUTCOME] == "orphaned"
+    # All of it leaves, children before parents, each once; the program's own span ended nowhere.
+    assert [span.name for span in waiting(store)] == ["Turn 1", "tool-search", "Turn 2", c.WEBSOCKET_SESSION]
+    store.close()
+    again = Store(path, send=[Signal.TRACES])
+    assert again.stats().recovered_sessions == 0
+    assert len(waiting(again)) == len(stored(path)) == 4
+    again.close()
+
+
+def test_a_living_neighbour_closes_it_within_seconds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voicespan.sdk.store.ADOPT_EVERY_S", 0.05)
+    neighbour = Store(path, send=[Signal.TRACES])
+    woken: list[float] = []
+    neighbour.on_commit(Signal.TRACES, lambda: woken.append(time.monotonic()))
+    with process(path) as running:
+        running.kill()
+        running.wait()
+    deadline = time.monotonic() + 10
+    while not woken and time.monotonic() < deadline:
+        neighbour.flush(5)
+    assert neighbour.stats().recovered_sessions == 1
+    assert len(waiting(neighbour)) == 4
+    neighbour.close()
+
+
+def test_a_stopped_process_is_not_dead(path: Path) -> None:
+    with process(path) as running:
+        running.send_signal(signal.SIGSTOP)
+        neighbour = Store(path, send=[Signal.TRACES])
+        neighbour._adopt()
+        assert neighbour.stats().recovered_sessions == 0
+        assert waiting(neighbour) == []
+        running.send_signal(signal.SIGCONT)
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdin.write("\n")
+        running.stdin.flush()
+        assert running.stdout.readline() == "ended\n"
+        running.kill()
+        running.wait()
+        neighbour._adopt()
+        # It had ended its session itself, and nobody does that again.
+        assert neighbour.stats().recovered_sessions == 0
+        assert [span.name for span in waiting(neighbour)] == ["Turn 1", "tool-search", "Turn 2", c.WEBSOCKET_SESSION]
+        neighbour.close()
+    assert {span.name: span.status for span in stored(path)}[c.WEBSOCKET_SESSION] == "UNSET"
+
+
+def test_two_neighbours_close_it_once(path: Path) -> None:
+    one, two = Store(path, send=[Signal.TRACES]), Store(path, send=[Signal.TRACES])
+    with process(path) as running:
+        running.kill()
+        running.wait()
+    one._adopt()
+    two._adopt()
+    assert one.stats().recovered_sessions + two.stats().recovered_sessions == 1
+    assert len(waiting(one)) + len(waiting(two)) == 4
+    one.close()
+    two.close()
+
+
+def test_who_does_not_send_closes_it_and_leaves_the_sending_to_those_who_do(path: Path) -> None:
+    with process(path) as running:
+        running.kill()
+        running.wait()
+    Store(path).close()
+    assert len(stored(path)) == 4
+    store = Store(path, send=[Signal.TRACES])
+    assert (store.stats().recovered_sessions, len(waiting(store))) == (0, 4)
+    store.close()
+
+
+def test_what_its_owner_did_not_send_is_not_sent_for_it(path: Path) -> None:
+    with process(path, "keeps") as running:
+        running.kill()
+        running.wait()
+    store = Store(path, send=[Signal.TRACES])
+    assert len(stored(path)) == 4
+    assert waiting(store) == []
+    store.close()
+
+
+def test_a_session_that_ended_leaves_no_row_in_the_journal(path: Path) -> None:
+    with process(path) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdin.write("\n")
+        running.stdin.flush()
+        assert running.stdout.readline() == "ended\n"
+        with reader(path) as traces:
+            assert traces._database.execute("SELECT count(*) FROM open_spans").fetchone() == (0,)
+
+
+def test_the_attributes_of_a_recovered_span_are_each_there_once(path: Path) -> None:
+    with process(path) as running:
+        running.kill()
+        running.wait()
+    store = Store(path, send=[Signal.TRACES])
+    for span in waiting(store):
+        assert len(attributes_of(span.attributes)) == len(span.attributes)
+    store.close()
