@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import time
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 SCHEMA_VERSION = 3
@@ -67,6 +68,7 @@ _MIGRATIONS = {
     ),
 }
 BUSY_S = 5.0
+Synchronous = Literal["NORMAL", "FULL"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class StoreError(Exception):
     """The file cannot be used as a store; the message says what to do."""
 
 
-def open_for_writing(path: Path) -> sqlite3.Connection:
+def open_for_writing(path: Path, synchronous: Synchronous = "NORMAL") -> sqlite3.Connection:
     """Open a store; make it where there is none, and bring one of schema 2 up to date.
 
     Raises:
@@ -83,7 +85,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return _prepared(sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False), path)
+        return _prepared(sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False), path, synchronous)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}") from error
     except sqlite3.OperationalError as error:
@@ -94,7 +96,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 def open_in_memory() -> sqlite3.Connection:
     """A store that ends with the process."""
-    return _prepared(sqlite3.connect(":memory:", check_same_thread=False), None)
+    return _prepared(sqlite3.connect(":memory:", check_same_thread=False), None, "NORMAL")
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
@@ -127,17 +129,28 @@ def _check_readable(version: int, path: Path) -> None:
         raise StoreError(f"{path} has schema {version}: `voicespan store prune` brings it to {SCHEMA_VERSION}")
 
 
-def _prepared(database: sqlite3.Connection, path: Path | None) -> sqlite3.Connection:
+def _prepared(database: sqlite3.Connection, path: Path | None, synchronous: Synchronous) -> sqlite3.Connection:
     try:
         if _version(database, path) < SCHEMA_VERSION:
             _create_or_migrate(database, path)
         _write_ahead(database)
-        database.execute("PRAGMA synchronous=NORMAL")
+        _check_writable(database)
+        database.execute(f"PRAGMA synchronous={synchronous}")
         database.execute("PRAGMA foreign_keys=ON")
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _check_writable(database: sqlite3.Connection) -> None:
+    """A file on a read-only file system opens well enough; find out now. A stranger's lock will pass."""
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # the low byte is the primary code
+            raise
 
 
 def _version(database: sqlite3.Connection, path: Path | None) -> int:
@@ -172,7 +185,7 @@ def _write_ahead(database: sqlite3.Connection) -> None:
         try:
             database.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:

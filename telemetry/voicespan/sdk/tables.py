@@ -16,8 +16,9 @@ PRUNE_STEP_RECORDS = 200
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Stored records on their way to a receiver: their ids, and the request that carries them."""
+    """Stored records on their way to a receiver: their ids in these tables, and the request that carries them."""
 
+    tables: Tables
     signal: Signal
     ids: Sequence[int]
     request: bytes
@@ -122,7 +123,7 @@ class Tables:
             request = b"[" + b",".join(row[3] for row in taken) + b"]"
         else:
             request = otlp.request(row[1:4] for row in taken)
-        return Batch(signal, [row[0] for row in taken], request, taken[0][4])
+        return Batch(self, signal, [row[0] for row in taken], request, taken[0][4])
 
     def accept(self, ids: Sequence[int]) -> None:
         """A receiver has them."""

@@ -21,6 +21,7 @@ from voicespan.sdk.processors import StoreProcessor
 from voicespan.sdk.reading import reader, reader_of
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
+from voicespan.sdk.writer import Work
 
 
 @pytest.fixture
@@ -218,7 +219,7 @@ def test_processes_that_start_at_once_share_the_file(path: Path) -> None:
 def test_a_lock_of_a_strangers_delays_spans_and_loses_none(
     store: Store, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("voicespan.sdk.store.RETRY_AFTER_S", 0.05)
+    monkeypatch.setattr("voicespan.sdk.writer.RETRY_AFTER_S", 0.05)
     store._tables.database.execute("PRAGMA busy_timeout=20")
     stranger = sqlite3.connect(path)
     stranger.execute("BEGIN IMMEDIATE")
@@ -231,7 +232,7 @@ def test_a_lock_of_a_strangers_delays_spans_and_loses_none(
 
 
 def test_a_full_disk_delays_spans_and_what_follows_is_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voicespan.sdk.store.RETRY_AFTER_S", 0.05)
+    monkeypatch.setattr("voicespan.sdk.writer.RETRY_AFTER_S", 0.05)
     with store._lock:
         pages = store._tables.database.execute("PRAGMA page_count").fetchone()[0]
         store._tables.database.execute(f"PRAGMA max_page_count={pages}")
@@ -307,6 +308,65 @@ def test_a_damaged_file_is_named_and_left_alone(path: Path, caplog: pytest.LogCa
     assert path.read_bytes().startswith(b"not a database")
     assert str(path) in caplog.text
     store.close()
+
+
+def test_a_file_that_is_damaged_while_it_is_open_costs_the_file_and_not_what_comes(
+    store: Store, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    end_spans(store, *(f"span {n}" for n in range(50)))
+    with store.locked() as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path.write_bytes(path.read_bytes()[:100] + b"\xff" * (path.stat().st_size - 100))
+    assert store.stats().in_memory
+    end_spans(store, "afterwards")
+    assert "is damaged" in caplog.text
+    assert f"{path} is damaged" in caplog.text
+    batch = store.next_batch(Signal.TRACES, 10, 1 << 20)
+    assert batch is not None
+    assert names_in(batch.request) == ["afterwards"]
+    store.accepted(batch)
+    assert store.stats().queued == 0
+
+
+def test_what_is_too_old_is_dropped_and_counted(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(path, send=[Signal.TRACES])
+    end_spans(store, "old")
+    with store.locked() as database:
+        database.execute("UPDATE records SET written_s = written_s - 1000")
+        database.commit()
+    end_spans(store, "young")
+    store.prune(1 << 30, max_age_s=999)
+    batch = store.next_batch(Signal.TRACES, 10, 1 << 20)
+    assert batch is not None
+    assert names_in(batch.request) == ["young"]
+    assert (store.stats().dropped, store.stats().queued) == (1, 1)
+    assert "the oldest 1 unsent records were dropped" in caplog.text
+    store.close()
+
+
+def test_full_synchronisation_can_be_asked_for(path: Path) -> None:
+    for synchronous, number in (("NORMAL", 1), ("FULL", 2)):
+        store = Store(path, synchronous=synchronous)  # type: ignore[arg-type]
+        with store.locked() as database:
+            assert database.execute("PRAGMA synchronous").fetchone() == (number,)
+        store.close()
+
+
+def test_a_session_and_its_turn_are_committed_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    committed: list[tuple[list[str], list[str]]] = []
+    insert = store._insert
+
+    def spy(work: Work) -> None:
+        committed.append(([r.name for r in work.records], [r.name for r in work.opened.values()]))
+        insert(work)
+
+    monkeypatch.setattr(store, "_insert", spy)
+    tracer = provider_of(store).get_tracer("voicespan")
+    tracer.start_span("WebSocket Session", attributes={"session.id": "s-1"})
+    assert store.flush(5)
+    tracer.start_span("Turn 1", attributes={"session.id": "s-1", "voicespan.turn.index": 1}).end()
+    assert store.flush(5)
+    assert committed == [([], ["WebSocket Session"]), (["Turn 1"], ["WebSocket Session"])]
 
 
 def test_an_older_schema_is_refused_and_left_alone(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,210 @@
+"""The writer: one thread per process that encodes what the event loop appends, and has it committed."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk.trace import ReadableSpan
+
+from voicespan.guard import report_in_thread
+from voicespan.sdk import otlp
+from voicespan.sdk.journal import OpenSpan
+from voicespan.sdk.records import Record
+from voicespan.sdk.signals import Signal
+
+# Items waiting to be written; at 2,000 spans a second this is four seconds of a disk that does not answer.
+MAX_PENDING = 8192
+COMMIT_EVERY_S = 0.005
+RETRY_AFTER_S = 0.5
+LOG_DROPS_EVERY_S = 60.0
+
+Item = ReadableSpan | ReadableLogRecord | Record | OpenSpan
+SpanId = tuple[str, str]  # of the trace, of the span
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Work:
+    """What is encoded and not yet on disk: records, open spans to note, ended ones to strike off."""
+
+    records: list[Record] = field(default_factory=list)
+    opened: dict[SpanId, Record] = field(default_factory=dict)
+    ended: set[SpanId] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.opened or self.ended)
+
+    def add(self, records: Sequence[Record], opened: Sequence[Record], noted: set[SpanId]) -> None:
+        """More of it. What begins and ends before anybody wrote it down is only written as ended."""
+        self.records += records
+        self.opened.update(((record.trace_id, record.span_id), record) for record in opened)
+        for record in records:
+            if record.signal is Signal.TRACES:
+                span_id = (record.trace_id, record.span_id)
+                self.opened.pop(span_id, None)
+                if span_id in noted:
+                    self.ended.add(span_id)
+
+
+@dataclass(slots=True)
+class _Mark:
+    """A place in the queue: done when all that was before it is committed, or given up."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    committed: bool = True
+
+
+class Writer:
+    """Has `commit` called with what was appended, and `idle` every `idle_every_s` seconds, both in its thread."""
+
+    def __init__(self, commit: Callable[[Work], None], idle: Callable[[], None], idle_every_s: float) -> None:
+        self.dropped = 0
+        self._commit = commit
+        self._idle = idle
+        self._idle_every_s = idle_every_s
+        self._pending: deque[tuple[Item, ...] | _Mark] = deque()
+        self._noted: set[SpanId] = set()  # our open spans that are in the journal
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._told_s = float("-inf")
+        self._failing = False
+        self._thread = threading.Thread(target=self._write_forever, name="voicespan-store", daemon=True)
+        self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """How many appends wait."""
+        return len(self._pending)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def append(self, items: tuple[Item, ...]) -> None:
+        """Take items that are to be committed together. Never waits; beyond `MAX_PENDING` the oldest go."""
+        if len(self._pending) >= MAX_PENDING:
+            with suppress(IndexError):
+                self._give_up(self._pending.popleft())
+        self._pending.append(items)
+        self._wake.set()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until what was appended is committed; False where that took longer, or could not be done."""
+        mark = _Mark()
+        self._pending.append(mark)
+        self._wake.set()
+        return mark.done.wait(timeout_s) and mark.committed
+
+    def stop(self, timeout_s: float) -> None:
+        """Commit what was appended and end the thread."""
+        self.flush(timeout_s)
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+
+    def _write_forever(self) -> None:
+        work = _Pass(Work(), [])
+        idle_at_s = time.monotonic() + self._idle_every_s
+        while not self._stopping.is_set():
+            self._wake.wait(self._idle_every_s)
+            if time.monotonic() >= idle_at_s:
+                self._idle()
+                idle_at_s = time.monotonic() + self._idle_every_s
+            if not self._wake.is_set():
+                continue
+            self._wake.clear()
+            time.sleep(COMMIT_EVERY_S)  # gather what ends together
+            self._take_into(work)
+            if self._write(work):
+                work = _Pass(Work(), [])
+            else:
+                self._stopping.wait(RETRY_AFTER_S)
+                self._wake.set()
+
+    def _take_into(self, taken: _Pass) -> None:
+        items: list[Item] = []
+        with suppress(IndexError):
+            while len(items) < MAX_PENDING:
+                item = self._pending.popleft()
+                if isinstance(item, _Mark):
+                    taken.marks.append(item)
+                else:
+                    items += item
+        if self._pending:
+            self._wake.set()
+        opened = [item.frozen() for item in items if isinstance(item, OpenSpan)]
+        taken.work.add(self._encoded(items), self._encoded(opened), self._noted)
+        if overflow := taken.work.records[:-MAX_PENDING]:
+            del taken.work.records[: len(overflow)]
+            self._drop(len(overflow))
+
+    def _write(self, taken: _Pass) -> bool:
+        """False where it is to be tried again."""
+        committed = True
+        try:
+            if taken.work:
+                self._commit(taken.work)
+        except sqlite3.OperationalError as error:  # locked by a stranger, or the disk is full: they wait
+            if not self._failing:
+                self._failing = True
+                waiting = len(taken.work.records)
+                logger.warning("the store cannot be written (%s): %d records wait in memory", error, waiting)
+            return False
+        except Exception as error:  # noqa: BLE001 - the thread outlives whatever else the file is up to
+            report_in_thread(error)
+            self._drop(len(taken.work.records))
+            committed = False
+        else:
+            self._failing = False
+            self._noted.update(taken.work.opened)
+            self._noted -= taken.work.ended
+        for mark in taken.marks:
+            mark.committed = committed
+            mark.done.set()
+        return True
+
+    def _encoded(self, items: Sequence[Item]) -> list[Record]:
+        """Encode what ended; what cannot be is dropped alone."""
+        try:
+            return [
+                *otlp.encode([item for item in items if isinstance(item, ReadableSpan)]),
+                *otlp.encode_log_records([item for item in items if isinstance(item, ReadableLogRecord)]),
+                *(item for item in items if isinstance(item, Record)),
+            ]
+        except Exception as error:  # noqa: BLE001 - the encoder raises what protobuf and the SDK raise
+            if len(items) == 1:
+                report_in_thread(error)
+                self._drop(1)
+                return []
+        return [record for item in items for record in self._encoded([item])]
+
+    def _give_up(self, taken: tuple[Item, ...] | _Mark) -> None:
+        if isinstance(taken, _Mark):
+            taken.committed = False
+            taken.done.set()
+        else:
+            self._drop(sum(not isinstance(item, OpenSpan) for item in taken))
+
+    def _drop(self, count: int) -> None:
+        self.dropped += count
+        if count and time.monotonic() - self._told_s >= LOG_DROPS_EVERY_S:
+            self._told_s = time.monotonic()
+            logger.warning("the store cannot keep up: the oldest records are dropped (%d so far)", self.dropped)
+
+
+@dataclass(slots=True)
+class _Pass:
+    """Work on its way to disk, and the places in the queue that are done with it."""
+
+    work: Work
+    marks: list[_Mark]
