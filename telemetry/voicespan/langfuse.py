@@ -1,4 +1,4 @@
-"""Langfuse beside the collector: are the credentials right, where is a trace to be seen, a score for a session.
+"""Langfuse beside the collector: are the credentials right, where is a trace to be seen, and what of it has arrived.
 
 Spans reach Langfuse through the collector alone. The `langfuse` package (extra `langfuse`) is given a tracer provider
 of its own that exports nothing: left to itself it would add its exporter to the program's, and every span would
@@ -7,17 +7,36 @@ arrive twice.
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
 
 from langfuse import Langfuse
-from langfuse.api import CreateScoreBatchResults, CreateScoreRequest, ScoreDataType
+from langfuse.api import CreateScoreBatchResults, CreateScoreRequest, ObservationV2, ScoreDataType, ScoreV3
 from opentelemetry.sdk.trace import TracerProvider
 
 logger = logging.getLogger(__name__)
 
+R = TypeVar("R")
+
+# All groups of fields that `observations` is read for; `metadata` values are cut at 200 characters.
+FIELDS = "core,basic,time,io,metadata,model,usage,metrics,trace_context"
+MAX_OBSERVATIONS = 1000
+
 
 class LangfuseError(Exception):
     """Langfuse did not do what it was asked for; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSums:
+    """What Langfuse adds up over a session's observations: how many there are, and US dollars."""
+
+    observations: int
+    cost_usd: float
 
 
 class LangfuseClient:
@@ -80,6 +99,48 @@ class LangfuseClient:
             raise LangfuseError(f"{self.base_url} did not take the score: {_first_line(error)}") from error
         if isinstance(answer, CreateScoreBatchResults) and answer.rejected:
             raise LangfuseError(f"{self.base_url} refused the score: {answer.errors[0].message}")
+
+    def version(self) -> str:
+        """The version of the Langfuse server.
+
+        Raises:
+            LangfuseError: it cannot be asked, as with all that is read here.
+        """
+        return self._read(lambda: str(self._client.api.health.health().version))
+
+    def observations(self, trace_id: str) -> list[ObservationV2]:
+        """What Langfuse has of a trace so far, up to a thousand observations. It shows them seconds after it took them."""
+        return self._read(
+            lambda: (
+                self._client.api.observations.get_many(trace_id=trace_id, fields=FIELDS, limit=MAX_OBSERVATIONS).data
+            )
+        )
+
+    def session_sums(self, session_id: str, since: datetime, until: datetime) -> SessionSums:
+        """What the metrics API sums over a session's observations that began in a span of time."""
+        query = {
+            "view": "observations",
+            "metrics": [
+                {"measure": "count", "aggregation": "count"},
+                {"measure": "totalCost", "aggregation": "sum"},
+            ],
+            "filters": [{"column": "sessionId", "operator": "=", "value": session_id, "type": "string"}],
+            "fromTimestamp": since.isoformat(),
+            "toTimestamp": until.isoformat(),
+        }
+        rows = self._read(lambda: self._client.api.metrics.metrics(query=json.dumps(query)).data)
+        row = rows[0] if rows else {}
+        return SessionSums(int(row.get("count_count") or 0), float(row.get("sum_totalCost") or 0.0))
+
+    def scores(self, session_id: str) -> list[ScoreV3]:
+        """The scores of a session."""
+        return self._read(lambda: self._client.api.scores.get_many(session_id=session_id, fields="details").data)
+
+    def _read(self, read: Callable[[], R]) -> R:
+        try:
+            return read()
+        except Exception as error:
+            raise LangfuseError(f"{self.base_url} could not be read: {_first_line(error)}") from error
 
     def close(self) -> None:
         """Send what waits and stop the background threads."""

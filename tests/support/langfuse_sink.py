@@ -1,7 +1,8 @@
-"""A Langfuse-like OTLP endpoint that is as strict as the real one.
+"""A stand-in for Langfuse: an OTLP endpoint that is as strict as the real one, and the API that reads back.
 
 Source of the rules: langfuse/langfuse v4.16, web/src/pages/api/public/otel/v1/traces/index.ts. Stricter in one point:
-the public key must match too, where Langfuse only logs a warning.
+the public key must match too, where Langfuse only logs a warning. What a span becomes is in langfuse_rows.py, what the
+API answers in langfuse_api.py.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from support.http_server import Faults, HttpServer, Request, Response
+from support.langfuse_api import LangfuseApi
+from support.langfuse_rows import row_of
 from support.received import Inbox, ReceivedSpan, decode_traces
 
-PATH = "/api/public/otel/v1/traces"
+OTLP = "/api/public/otel/"
+PATH = OTLP + "v1/traces"
 
 
 @dataclass(frozen=True)
 class LangfuseRequest:
-    """A request and how it was answered; header names are lower-case."""
+    """An export and how it was answered; header names are lower-case."""
 
     path: str
     headers: dict[str, str]
@@ -37,14 +41,26 @@ class LangfuseRequest:
 
 
 class LangfuseSink:
-    """Keeps the spans of the exports that it accepted; `requests` has every request, also those refused."""
+    """Keeps the spans of the exports that it accepted; `requests` has every export, also those refused.
 
-    def __init__(self, public_key: str = "pk-lf-test", secret_key: str = "sk-lf-test", port: int = 0) -> None:
+    What was taken can be read by `api` after `readable_after_s` seconds; `api_requests` has what else was asked.
+    """
+
+    def __init__(
+        self,
+        public_key: str = "pk-lf-test",
+        secret_key: str = "sk-lf-test",
+        port: int = 0,
+        readable_after_s: float = 0.0,
+    ) -> None:
         self.public_key = public_key
         self.secret_key = secret_key
         self.spans: Inbox[ReceivedSpan] = Inbox()
         self.requests: Inbox[LangfuseRequest] = Inbox()
+        self.api = LangfuseApi(readable_after_s)
+        self.api_requests: Inbox[Request] = Inbox()
         self._faults = Faults()
+        self._api_faults = Faults()
         self._server = HttpServer(self._respond, port)
 
     @property
@@ -53,8 +69,12 @@ class LangfuseSink:
         return self._server.url
 
     def fail_next(self, status: int, times: int = 1, retry_after_s: int | None = None) -> None:
-        """Answers the next requests with this status, whatever they are."""
+        """Answers the next exports with this status, whatever they are."""
         self._faults.order(status, times, retry_after_s)
+
+    def fail_next_api(self, status: int, times: int = 1, retry_after_s: int | None = None) -> None:
+        """The same for what is no export: scores, and what is read back."""
+        self._api_faults.order(status, times, retry_after_s)
 
     def start(self) -> None:
         self._server.start()
@@ -73,6 +93,8 @@ class LangfuseSink:
         self.stop()
 
     def _respond(self, request: Request) -> Response:
+        if not request.path.startswith(OTLP):
+            return self._respond_api(request)
         ordered = self._faults.take()
         response, spans = (ordered, []) if ordered else self._judge(request)
         # The request first: who waited for a span finds the request that brought it.
@@ -83,8 +105,17 @@ class LangfuseSink:
                 )
             ]
         )
+        self.api.add_rows([row_of(span) for span in spans])
         self.spans.add(spans)
         return response
+
+    def _respond_api(self, request: Request) -> Response:
+        self.api_requests.add([request])
+        try:
+            check_credentials(request, self.public_key, self.secret_key)
+        except RefusedError as refused:
+            return Response(refused.status, json.dumps({"message": str(refused)}).encode())
+        return self._api_faults.take() or self.api.respond(request)
 
     def _judge(self, request: Request) -> tuple[Response, list[ReceivedSpan]]:
         try:
@@ -109,17 +140,21 @@ def check_headers(request: Request, public_key: str, secret_key: str) -> None:
         raise RefusedError(404, "Not Found")
     if request.method != "POST":
         raise RefusedError(405, "Method not allowed")
-    if "authorization" not in request.headers:
-        raise RefusedError(401, "No authorization header")
-    expected = base64.b64encode(f"{public_key}:{secret_key}".encode()).decode()
-    if request.headers["authorization"] != f"Basic {expected}":
-        raise RefusedError(401, "Invalid credentials. Confirm that you've configured the correct host.")
+    check_credentials(request, public_key, secret_key)
     version = request.headers.get("x-langfuse-ingestion-version")
     if version is not None and (not version.isdigit() or int(version) > 4):
         raise RefusedError(400, "Unsupported ingestion version")
     content_type = request.headers.get("content-type", "")
     if "application/x-protobuf" not in content_type and "application/json" not in content_type:
         raise RefusedError(400, "Invalid content type")
+
+
+def check_credentials(request: Request, public_key: str, secret_key: str) -> None:
+    if "authorization" not in request.headers:
+        raise RefusedError(401, "No authorization header")
+    expected = base64.b64encode(f"{public_key}:{secret_key}".encode()).decode()
+    if request.headers["authorization"] != f"Basic {expected}":
+        raise RefusedError(401, "Invalid credentials. Confirm that you've configured the correct host.")
 
 
 def parse_export(body: bytes, headers: dict[str, str]) -> ExportTraceServiceRequest:

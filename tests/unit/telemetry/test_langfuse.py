@@ -3,60 +3,34 @@
 import base64
 import itertools
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from support.http_server import HttpServer, Request, Response
-from voicespan.langfuse import LangfuseClient, LangfuseError
+from support.langfuse_rows import Row, row_of
+from support.langfuse_sink import LangfuseSink
+from support.otlp_client import Plain, make_span, traces_request
+from support.received import decode_traces
+from voicespan.langfuse import LangfuseClient, LangfuseError, SessionSums
 
-PROJECTS = {"data": [{"id": "project-1", "name": "Voice", "organization": {"id": "o", "name": "O"}, "metadata": {}}]}
-
-
+# The SDK keeps one set of threads per public key for the life of the process.
 _numbers = itertools.count(1)
 
 
-class LangfuseApi:
-    """The part of Langfuse's public API that is used: projects and scores, with Basic authentication."""
-
-    def __init__(self) -> None:
-        self.requests: list[Request] = []
-        # The SDK keeps one set of threads per public key for the life of the process.
-        self.public_key = f"pk-lf-{next(_numbers)}"
-        self.server = HttpServer(self._respond)
-
-    def _respond(self, request: Request) -> Response:
-        self.requests.append(request)
-        expected = "Basic " + base64.b64encode(f"{self.public_key}:sk-lf-1".encode()).decode()
-        if request.headers.get("authorization") != expected:
-            return Response(401, b'{"message":"Invalid credentials."}')
-        if request.path.startswith("/api/public/projects"):
-            return Response(200, json.dumps(PROJECTS).encode())
-        if request.path.startswith("/api/public/scores"):
-            scores = json.loads(request.body)
-            bad = [{"message": "value out of range"} for score in scores if score["value"] > 100]
-            if bad:
-                return Response(207, json.dumps({"accepted": 0, "rejected": len(bad), "errors": bad}).encode())
-            return Response(202, b'{"message":"Accepted"}')
-        return Response(404, b"{}")
-
-    def scores(self) -> list[dict[str, object]]:
-        bodies = [json.loads(r.body) for r in self.requests if r.path.startswith("/api/public/scores")]
-        return [score for body in bodies for score in body]
+@pytest.fixture
+def api() -> Iterator[LangfuseSink]:
+    with LangfuseSink(public_key=f"pk-lf-{next(_numbers)}", secret_key="sk-lf-1") as sink:
+        yield sink
 
 
 @pytest.fixture
-def api() -> Iterator[LangfuseApi]:
-    found = LangfuseApi()
-    with found.server:
-        yield found
-
-
-@pytest.fixture
-def client(api: LangfuseApi) -> Iterator[LangfuseClient]:
-    made = LangfuseClient(api.public_key, "sk-lf-1", api.server.url)
+def client(api: LangfuseSink) -> Iterator[LangfuseClient]:
+    made = LangfuseClient(api.public_key, "sk-lf-1", api.base_url)
     yield made
     made.close()
 
@@ -65,8 +39,8 @@ def test_right_keys_pass_the_check(client: LangfuseClient) -> None:
     assert client.check() is None
 
 
-def test_wrong_keys_are_told_by_the_variables_that_hold_them(api: LangfuseApi) -> None:
-    wrong = LangfuseClient("pk-lf-other", "sk-lf-other", api.server.url)
+def test_wrong_keys_are_told_by_the_variables_that_hold_them(api: LangfuseSink) -> None:
+    wrong = LangfuseClient("pk-lf-other", "sk-lf-other", api.base_url)
     assert "LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY" in str(wrong.check())
     wrong.close()
 
@@ -78,39 +52,99 @@ def test_a_langfuse_that_is_not_there_is_told() -> None:
     nowhere.close()
 
 
-def test_a_link_leads_to_the_project(client: LangfuseClient, api: LangfuseApi) -> None:
-    assert client.trace_url("a" * 32) == f"{api.server.url}/project/project-1/traces/{'a' * 32}"
+def test_a_link_leads_to_the_project(client: LangfuseClient, api: LangfuseSink) -> None:
+    assert client.trace_url("a" * 32) == f"{api.base_url}/project/project-1/traces/{'a' * 32}"
 
 
-def test_a_session_is_scored(client: LangfuseClient, api: LangfuseApi) -> None:
+def test_a_session_is_scored(client: LangfuseClient, api: LangfuseSink) -> None:
     client.score_session("s-7", "user_feedback", 1.0, "friendly")
-    [score] = api.scores()
-    expected = {"sessionId": "s-7", "name": "user_feedback", "value": 1.0, "comment": "friendly", "dataType": "NUMERIC"}
-    assert {key: score.get(key) for key in expected} == expected
-    assert score["id"] == "s-7-user_feedback"
+    client.score_session("s-7", "user_feedback", 0.0, "a slip")
+    [score] = client.scores("s-7")
+    assert (score.id, score.name, score.value, score.comment) == ("s-7-user_feedback", "user_feedback", 0.0, "a slip")
+    assert client.scores("s-8") == []
 
 
-def test_a_score_that_is_not_taken_is_told(client: LangfuseClient, api: LangfuseApi) -> None:
-    with pytest.raises(LangfuseError, match="value out of range"):
-        client.score_session("s-7", "user_feedback", 101.0)
-    api.server.stop()
+def test_a_score_that_is_not_taken_is_told(client: LangfuseClient, api: LangfuseSink) -> None:
+    with pytest.raises(LangfuseError, match="name: required"):
+        client.score_session("s-7", "", 1.0)
+    api.stop()
     with pytest.raises(LangfuseError, match="did not take the score"):
         client.score_session("s-7", "user_feedback", 1.0)
 
 
-def test_scores_do_not_depend_on_the_sdks_own_tracing(api: LangfuseApi, monkeypatch: pytest.MonkeyPatch) -> None:
+TURN: dict[str, Plain] = {
+    "session.id": "s-7",
+    "langfuse.observation.type": "generation",
+    "langfuse.observation.usage_details": '{"input_audio":3,"total":3}',
+    "langfuse.observation.cost_details": '{"input_audio":0.25,"total":0.25}',
+}
+START_S = 1_790_000_000
+
+
+def turns(count: int) -> list[Row]:
+    spans = [
+        make_span(f"Turn {n}", n, 99, trace_id=1, start_ns=START_S * 10**9, end_ns=START_S * 10**9 + n, attributes=TURN)
+        for n in range(1, count + 1)
+    ]
+    return [row_of(span) for span in decode_traces(traces_request(spans), 0)]
+
+
+def test_what_arrived_can_be_read_back(client: LangfuseClient, api: LangfuseSink) -> None:
+    api.api.add_rows(turns(2))
+    found = client.observations(f"{1:032x}")
+    assert sorted((row.name, row.type, row.total_cost) for row in found) == [
+        ("Turn 1", "GENERATION", 0.25),
+        ("Turn 2", "GENERATION", 0.25),
+    ]
+    assert client.observations(f"{2:032x}") == []
+
+
+def test_a_sessions_sums_come_from_langfuse(client: LangfuseClient, api: LangfuseSink) -> None:
+    api.api.add_rows(turns(2))
+    began = datetime.fromtimestamp(START_S, UTC)
+    later = began + timedelta(minutes=1)
+    assert client.session_sums("s-7", began, later) == SessionSums(2, 0.5)
+    assert client.session_sums("s-8", began, later) == SessionSums(0, 0.0)
+    assert client.session_sums("s-7", later, later + timedelta(minutes=1)) == SessionSums(0, 0.0)
+
+
+def test_what_was_taken_is_readable_later(client: LangfuseClient, api: LangfuseSink) -> None:
+    api.api.readable_after_s = 3600
+    api.api.add_rows(turns(1))
+    assert client.observations(f"{1:032x}") == []
+
+
+def test_reading_that_fails_is_told(client: LangfuseClient, api: LangfuseSink) -> None:
+    assert client.version() == "4.16.0"
+    api.stop()
+    with pytest.raises(LangfuseError, match="could not be read"):
+        client.observations("a" * 32)
+
+
+def test_the_old_routes_are_gone(api: LangfuseSink) -> None:
+    credentials = base64.b64encode(f"{api.public_key}:sk-lf-1".encode()).decode()
+    for path in ("traces", "traces/t-1", "sessions/s-1", "observations", "metrics", "v2/scores", "scores"):
+        request = urllib.request.Request(f"{api.base_url}/api/public/{path}")
+        request.add_header("Authorization", f"Basic {credentials}")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=5)
+        assert refused.value.code == 404
+        assert "not available in events_only mode" in json.load(refused.value)["message"]
+
+
+def test_scores_do_not_depend_on_the_sdks_own_tracing(api: LangfuseSink, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANGFUSE_TRACING_ENABLED", "false")
-    client = LangfuseClient(api.public_key, "sk-lf-1", api.server.url)
+    client = LangfuseClient(api.public_key, "sk-lf-1", api.base_url)
     client.score_session("s-7", "user_feedback", 1.0)
-    assert len(api.scores()) == 1
+    assert len(api.api.scores) == 1
     client.close()
 
 
-def test_no_span_of_the_program_reaches_langfuse_by_its_sdk(client: LangfuseClient, api: LangfuseApi) -> None:
+def test_no_span_of_the_program_reaches_langfuse_by_its_sdk(client: LangfuseClient, api: LangfuseSink) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.get_tracer("voicespan").start_span("Turn 1", attributes={"gen_ai.operation.name": "chat"}).end()
     client.close()
-    assert not any("otel" in request.path for request in api.requests)
+    assert api.requests.all() == []
     assert not isinstance(trace.get_tracer_provider(), TracerProvider), "the global provider is not ours to set"
 
 
