@@ -109,7 +109,7 @@ class LangfuseClient:
         return self._read(lambda: str(self._client.api.health.health().version))
 
     def observations(self, trace_id: str) -> list[ObservationV2]:
-        """What Langfuse has of a trace so far, up to a thousand observations. It shows them seconds after it took them."""
+        """What Langfuse shows of a trace, up to a thousand observations. It does so seconds after it took them."""
         return self._read(
             lambda: (
                 self._client.api.observations.get_many(trace_id=trace_id, fields=FIELDS, limit=MAX_OBSERVATIONS).data
