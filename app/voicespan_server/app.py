@@ -17,10 +17,11 @@ from google.genai import errors
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from pydantic import BaseModel, Field
 
-from voicespan.langfuse import LangfuseClient, LangfuseError
+from voicespan.langfuse import LangfuseClient
 from voicespan.sdk import pipeline as sdk
 from voicespan.sdk.reading import StoredSpan, TraceSummary, reader_of
 from voicespan.sdk.store import Store
+from voicespan.session_scores import Score
 from voicespan_server import __version__, voice
 from voicespan_server.chat import ChatRequest, ChatResponse, chat
 from voicespan_server.live import Upstream, connect_to
@@ -33,7 +34,7 @@ HEALTH = "/healthz"
 TraceId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
 
 
-class Score(BaseModel):
+class Feedback(BaseModel):
     """Feedback on a session."""
 
     name: str = Field(default="user_feedback", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
@@ -142,15 +143,12 @@ def _add_routes(app: FastAPI, server: Server) -> None:
 
     @app.post("/v1/sessions/{session_id}/score", status_code=202)
     async def post_score(
-        session_id: Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_.:-]{1,200}$")], score: Score
+        session_id: Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_.:-]{1,200}$")], feedback: Feedback
     ) -> dict[str, str]:
-        """Give a session a score in Langfuse."""
-        if server.langfuse is None:
+        """Give a session a score in Langfuse. One of the same name that was given the same day is replaced."""
+        if server.telemetry.scores is None:
             raise HTTPException(503, "scores go to Langfuse: set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY")
-        try:
-            await asyncio.to_thread(server.langfuse.score_session, session_id, score.name, score.value, score.comment)
-        except LangfuseError as error:
-            raise HTTPException(502, str(error)) from error
+        server.telemetry.score(session_id, Score(feedback.name, feedback.value, feedback.comment))
         return {"status": "accepted"}
 
     @app.get(HEALTH)

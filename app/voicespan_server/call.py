@@ -21,6 +21,7 @@ from voicespan import GeminiTranslator, VoiceSession
 from voicespan import events as ev
 from voicespan import operations as op
 from voicespan.events import Close
+from voicespan.session_scores import Outcomes
 from voicespan_server import protocol as p
 from voicespan_server.live import ConnectionFailed, Upstream, close_of, live_config
 from voicespan_server.protocol import CloseCode, Message
@@ -58,7 +59,7 @@ class HungUp(Exception):  # noqa: N818 - mostly nothing went wrong
 
 
 class Call:
-    """A running call. `run` returns how it ended; the session's spans have ended by then."""
+    """A running call. `run` returns how it ended: by then its spans have ended, and `outcomes` is complete."""
 
     def __init__(self, socket: ClientSocket, session: VoiceSession, upstream: Upstream, settings: Settings) -> None:
         self._socket = socket
@@ -80,6 +81,7 @@ class Call:
         self._tasks = asyncio.TaskGroup()
         self._ended: HungUp | None = None
         self._dropped_bytes = self._failures = 0
+        self.outcomes = Outcomes()
         session.listener = self._on_operation
 
     async def run(self, ready: Message) -> HungUp:
@@ -365,6 +367,7 @@ class Call:
 
     def _on_operation(self, operation: op.Operation) -> None:
         """The call's progress as the client is told of it; the numbers are those of the trace."""
+        self.outcomes.count(operation)
         match operation:
             case op.StartTurn(index):
                 self._tell({"type": "turn.started", "turn": index})

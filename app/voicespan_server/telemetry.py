@@ -1,29 +1,52 @@
-"""What the routes need to tell what happens: a tracer, the capture mode, the metrics."""
+"""What the routes need to tell what happens: a tracer, the capture mode, the metrics, scores."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from opentelemetry.trace import Tracer
 
 from voicespan import Capture, Metrics, capture_from_environment
 from voicespan import conventions as c
+from voicespan.guard import guarded
 from voicespan.sdk.pipeline import Pipeline
+from voicespan.sdk.scores import Scores
+from voicespan.session_scores import Outcomes, Score, score_environment, session_scores
 
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """One per server. The tracer is the pipeline's own: another program's global provider may be another one."""
+    """One per server. The tracer is the pipeline's own: another program's global provider may be another one.
+
+    `scores` is None where no Langfuse keys are set.
+    """
 
     tracer: Tracer
     capture: Capture
     metrics: Metrics
+    scores: Scores | None = None
+    environment: str | None = None
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Telemetry:
         """By the pipeline's providers and the environment's capture mode."""
+        environment = pipeline.tracer_provider.resource.attributes.get("deployment.environment.name")
         return cls(
             pipeline.tracer_provider.get_tracer(c.SCOPE),
             capture_from_environment(),
             Metrics(pipeline.meter_provider.get_meter(c.SCOPE)),
+            pipeline.scores,
+            score_environment(str(environment)) if environment else None,
         )
+
+    def score(self, session_id: str, score: Score) -> None:
+        """Give a session a score. It is in the store at once, and with Langfuse when that takes it."""
+        if self.scores:
+            self.scores.put(score.id(session_id), score.body(session_id, time.time_ns(), self.environment))
+
+    @guarded(default=None)
+    def score_session(self, session_id: str, outcomes: Outcomes) -> None:
+        """The scores of a session that is over."""
+        for score in session_scores(outcomes):
+            self.score(session_id, score)

@@ -102,7 +102,11 @@ async def voice(websocket: WebSocket, settings: Settings, upstream: Upstream, te
         "max_s": settings.max_session_s,
     }
     ready = p.ready(identity.session_id, session.trace_id, upstream.model.name, limits)
-    ended = await Call(socket, session, upstream, settings).run(ready)
+    call = Call(socket, session, upstream, settings)
+    try:
+        ended = await call.run(ready)
+    finally:
+        telemetry.score_session(identity.session_id, call.outcomes)
     await socket.close(ended.close)
 
 

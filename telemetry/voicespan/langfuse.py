@@ -1,8 +1,8 @@
 """Langfuse beside the collector: are the credentials right, where is a trace to be seen, and what of it has arrived.
 
-Spans reach Langfuse through the collector alone. The `langfuse` package (extra `langfuse`) is given a tracer provider
-of its own that exports nothing: left to itself it would add its exporter to the program's, and every span would
-arrive twice.
+Spans reach Langfuse through the collector alone, and scores through the store (`voicespan.sdk.scores`). The `langfuse`
+package (extra `langfuse`) is given a tracer provider of its own that exports nothing: left to itself it would add its
+exporter to the program's, and every span would arrive twice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from langfuse import Langfuse
-from langfuse.api import CreateScoreBatchResults, CreateScoreRequest, ObservationV2, ScoreDataType, ScoreV3
+from langfuse.api import ObservationV2, ScoreV3
 from opentelemetry.sdk.trace import TracerProvider
 
 logger = logging.getLogger(__name__)
@@ -77,28 +77,6 @@ class LangfuseClient:
         except Exception as error:  # noqa: BLE001 - a link is a convenience
             logger.warning("no link to Langfuse: %s", error)
             return None
-
-    def score_session(self, session_id: str, name: str, value: float, comment: str | None = None) -> None:
-        """Give a session a score; giving it again under the same name on the same day replaces it.
-
-        Raises:
-            LangfuseError: Langfuse did not take it.
-        """
-        score = CreateScoreRequest(
-            id=f"{session_id}-{name}",
-            session_id=session_id,
-            name=name,
-            value=value,
-            data_type=ScoreDataType.NUMERIC,
-            comment=comment,
-        )
-        # Not by `create_score`: where LANGFUSE_TRACING_ENABLED is false, that does nothing and says nothing.
-        try:
-            answer = self._client.api.scores.create(request=[score])
-        except Exception as error:
-            raise LangfuseError(f"{self.base_url} did not take the score: {_first_line(error)}") from error
-        if isinstance(answer, CreateScoreBatchResults) and answer.rejected:
-            raise LangfuseError(f"{self.base_url} refused the score: {answer.errors[0].message}")
 
     def version(self) -> str:
         """The version of the Langfuse server.

@@ -149,7 +149,7 @@ def test_13_only_spans_of_the_conversation_reach_langfuse(delivered: list[Receiv
     assert {span.scope for span in delivered} == {"voicespan"}
     assert "SERVER" not in {span.kind for span in delivered}
     others = {span.name for span in story.jaeger.spans.all()} - {span.name for span in delivered}
-    assert others == {"Voice Session", "POST /v1/chat"}
+    assert others == {"Voice Session", "POST /v1/chat", "POST /v1/sessions/{session_id}/score"}
 
 
 def test_14_every_span_arrives_once(delivered: list[ReceivedSpan]) -> None:
@@ -325,6 +325,42 @@ def test_what_people_filter_by_stands_on_top_of_the_metadata(story: Story) -> No
     metadata = row_of(contract.root_of(story.of("talk"))).metadata
     assert (metadata["turns"], metadata["tool_calls"], metadata["barge_ins"]) == (5, 3, 1)
     assert isinstance(metadata["cost"], float)
+
+
+# --- scores ---------------------------------------------------------------------------------------------------------
+
+
+def scores(story: Story, name: str) -> dict[str, float | str]:
+    found = [score for score in story.langfuse.api.scores if score.session_id == story.sessions[name]]
+    assert {score.id for score in found} == {f"{story.sessions[name]}-{score.name}" for score in found}
+    assert {score.environment for score in found} <= {ENVIRONMENT}
+    return {score.name: score.value for score in found}
+
+
+def test_a_session_that_is_over_is_scored_by_how_its_turns_and_tools_ended(story: Story) -> None:
+    found = scores(story, "talk")
+    assert found.pop("user_feedback") == 1
+    waited_s = [row_of(span).time_to_first_token_s for span in turns(story.of("talk"))]
+    measured = [s for s in waited_s if s is not None]
+    assert found == {
+        "responsiveness": sum(s <= 1.5 for s in measured) / len(measured),
+        "tool_success": pytest.approx(2 / 3),
+        "interruption_rate": 0.2,
+        "completion": 1.0,
+    }
+
+
+@pytest.mark.parametrize("name", ["vanished", "stopped", "quiet"])
+def test_however_the_call_ended_its_scores_arrive(name: str, story: Story) -> None:
+    assert {"responsiveness", "tool_success", "interruption_rate", "completion"} == set(scores(story, name))
+
+
+def test_feedback_survives_that_langfuse_refused_it_for_now(story: Story) -> None:
+    [score] = [score for score in story.langfuse.api.scores if score.name == "user_feedback"]
+    assert (score.value, score.comment) == (1, "a friendly guide")
+    requests = [r for r in story.langfuse.api_requests.all() if r.method == "POST"]
+    posted = [body["id"] for r in requests for body in json.loads(r.body)]
+    assert len(posted) > len(set(posted)), "what was refused was posted again"
 
 
 # --- the SDK --------------------------------------------------------------------------------------------------------

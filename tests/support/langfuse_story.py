@@ -96,8 +96,10 @@ async def _with_words(story: Story, server: ServerProcess, collector: CollectorP
         story.hung_up_ns = time.time_ns()
         await caller.hang_up()
     story.wait_for("talk", "WebSocket Session")
+    story.langfuse.fail_next_api(503)
+    server.post(f"/v1/sessions/{caller.session_id}/score", {"value": 1, "comment": "a friendly guide"})
     async with call(server.voice_url) as caller:
-        story.traces["vanished"] = caller.trace_id
+        story.traces["vanished"], story.sessions["vanished"] = caller.trace_id, caller.session_id
         await ask(caller)
         await caller.say(speech())
         caller.socket.transport.abort()
@@ -112,7 +114,7 @@ async def _with_words(story: Story, server: ServerProcess, collector: CollectorP
     collector.wait_for_log(lambda line: "otlp_http/langfuse" in line and "Dropping data" in line)
     story.jaeger.spans.wait_for(lambda spans: any(s.name == "Chat" for s in of_trace(spans, story.traces["lost"])))
     async with call(server.voice_url) as caller:
-        story.traces["stopped"] = caller.trace_id
+        story.traces["stopped"], story.sessions["stopped"] = caller.trace_id, caller.session_id
         await ask(caller)
         await asyncio.to_thread(server.signal, signal.SIGTERM)
     story.wait_for("stopped", "WebSocket Session")
@@ -120,7 +122,7 @@ async def _with_words(story: Story, server: ServerProcess, collector: CollectorP
 
 async def _without_words(story: Story, server: ServerProcess) -> None:
     async with call(server.voice_url) as caller:
-        story.traces["quiet"] = caller.trace_id
+        story.traces["quiet"], story.sessions["quiet"] = caller.trace_id, caller.session_id
         await ask(caller)
         await caller.send({"type": "text", "text": LOST})
         await caller.wait_for(lambda c: len(c.of_type("turn.completed")) > 1)

@@ -1,4 +1,4 @@
-"""Langfuse's SDK beside the collector: it checks, links and scores, and it exports nothing."""
+"""Langfuse's SDK beside the collector: it checks, links and reads, and it exports nothing."""
 
 import base64
 import itertools
@@ -14,9 +14,10 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from support.langfuse_rows import Row, row_of
 from support.langfuse_sink import LangfuseSink
-from support.otlp_client import Plain, make_span, traces_request
+from support.otlp_client import Plain, make_span, post_bytes, traces_request
 from support.received import decode_traces
 from voicespan.langfuse import LangfuseClient, LangfuseError, SessionSums
+from voicespan.session_scores import Score
 
 # The SDK keeps one set of threads per public key for the life of the process.
 _numbers = itertools.count(1)
@@ -54,22 +55,6 @@ def test_a_langfuse_that_is_not_there_is_told() -> None:
 
 def test_a_link_leads_to_the_project(client: LangfuseClient, api: LangfuseSink) -> None:
     assert client.trace_url("a" * 32) == f"{api.base_url}/project/project-1/traces/{'a' * 32}"
-
-
-def test_a_session_is_scored(client: LangfuseClient, api: LangfuseSink) -> None:
-    client.score_session("s-7", "user_feedback", 1.0, "friendly")
-    client.score_session("s-7", "user_feedback", 0.0, "a slip")
-    [score] = client.scores("s-7")
-    assert (score.id, score.name, score.value, score.comment) == ("s-7-user_feedback", "user_feedback", 0.0, "a slip")
-    assert client.scores("s-8") == []
-
-
-def test_a_score_that_is_not_taken_is_told(client: LangfuseClient, api: LangfuseSink) -> None:
-    with pytest.raises(LangfuseError, match="name: required"):
-        client.score_session("s-7", "", 1.0)
-    api.stop()
-    with pytest.raises(LangfuseError, match="did not take the score"):
-        client.score_session("s-7", "user_feedback", 1.0)
 
 
 TURN: dict[str, Plain] = {
@@ -132,12 +117,15 @@ def test_the_old_routes_are_gone(api: LangfuseSink) -> None:
         assert "not available in events_only mode" in json.load(refused.value)["message"]
 
 
-def test_scores_do_not_depend_on_the_sdks_own_tracing(api: LangfuseSink, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LANGFUSE_TRACING_ENABLED", "false")
-    client = LangfuseClient(api.public_key, "sk-lf-1", api.base_url)
-    client.score_session("s-7", "user_feedback", 1.0)
-    assert len(api.api.scores) == 1
-    client.close()
+def test_a_sessions_scores_can_be_read(client: LangfuseClient, api: LangfuseSink) -> None:
+    credentials = base64.b64encode(f"{api.public_key}:sk-lf-1".encode()).decode()
+    for value in (1.0, 0.0):
+        body = Score("user_feedback", value, "a slip").body("s-7", START_S * 10**9)
+        posted = json.dumps([{"id": "s-7-user_feedback", **body}]).encode()
+        assert post_bytes(f"{api.base_url}/api/public/scores", posted, {"Authorization": f"Basic {credentials}"}) == 202
+    [score] = client.scores("s-7")
+    assert (score.id, score.name, score.value, score.comment) == ("s-7-user_feedback", "user_feedback", 0.0, "a slip")
+    assert client.scores("s-8") == []
 
 
 def test_no_span_of_the_program_reaches_langfuse_by_its_sdk(client: LangfuseClient, api: LangfuseSink) -> None:

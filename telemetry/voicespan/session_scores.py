@@ -5,6 +5,7 @@ A share of nothing is no score: a session without tools has no tool success, nei
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,13 +31,13 @@ class Score:
     value: float
     comment: str | None = None
 
-    def body(self, session_id: str, at_ns: int, environment: str | None = None) -> dict[str, str | float]:
-        """As `POST /api/public/scores` takes it in its list.
+    def id(self, session_id: str) -> str:
+        """Stable: sent again on the same day, a score replaces the one that Langfuse has under its id."""
+        return f"{session_id}-{self.name}"
 
-        The id is stable: sent again on the same day, by Langfuse's rule, a score replaces the earlier one.
-        """
+    def body(self, session_id: str, at_ns: int, environment: str | None = None) -> dict[str, str | float]:
+        """As `POST /api/public/scores` takes it in its list, but for the id."""
         found: dict[str, str | float | None] = {
-            "id": f"{session_id}-{self.name}",
             "sessionId": session_id,
             "name": self.name,
             "value": self.value,
@@ -87,6 +88,15 @@ def session_scores(outcomes: Outcomes) -> Sequence[Score]:
         (COMPLETION, outcomes.ended[EndReason.COMPLETED], owed, "turns, but for interrupted ones, that were finished"),
     )
     return [Score(name, part / whole, f"{part} of {whole} {of}") for name, part, whole, of in parts if whole]
+
+
+def score_environment(name: str | None) -> str | None:
+    """The environment of a program as Langfuse files its spans under it; None where it files them under `default`.
+
+    A score with an environment that Langfuse does not take would be refused.
+    """
+    lower = (name or "").lower()
+    return lower if re.fullmatch(r"(?!langfuse)[a-z0-9_-]{1,40}", lower) else None
 
 
 def _iso(at_ns: int) -> str:

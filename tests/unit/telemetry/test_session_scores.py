@@ -8,7 +8,7 @@ import pytest
 
 from voicespan.events import ToolOutcome
 from voicespan.operations import EndReason, EndTool, EndTurn, InterruptionCause, Operation, StartSource, TurnRecord
-from voicespan.scores import Outcomes, Score, session_scores
+from voicespan.session_scores import Outcomes, Score, score_environment, session_scores
 
 
 def turn(
@@ -79,18 +79,30 @@ def test_a_score_says_what_it_was_made_of() -> None:
     assert responsiveness == Score("responsiveness", 0.5, "1 of 2 turns with first audio within 1.5 s")
 
 
-@pytest.mark.parametrize(
-    ("environment", "more"),
-    [(None, {}), ("staging", {"environment": "staging"})],
-)
-def test_a_score_is_posted_under_a_stable_id(environment: str | None, more: dict[str, str]) -> None:
+def test_a_score_is_posted_under_a_stable_id() -> None:
     score = Score("completion", 0.75)
-    assert score.body("s-7", 1_790_000_000_123_456_789, environment) == {
-        "id": "s-7-completion",
+    assert score.id("s-7") == "s-7-completion"
+    assert score.body("s-7", 1_790_000_000_123_456_789, "staging") == {
         "sessionId": "s-7",
         "name": "completion",
         "value": 0.75,
         "dataType": "NUMERIC",
         "timestamp": "2026-09-21T14:13:20.123Z",
-        **more,
+        "environment": "staging",
     }
+    assert "environment" not in score.body("s-7", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "filed"),
+    [
+        ("Production", "production"),
+        ("eu-1_b", "eu-1_b"),
+        ("Dev.EU", None),
+        ("langfuse-x", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_score_is_filed_where_its_sessions_spans_are(name: str, filed: str | None) -> None:
+    assert score_environment(name) == filed
