@@ -1,8 +1,10 @@
 """The service's addresses: the two WebSocket paths, and `generateContent` over HTTP."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
+from time import time_ns
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -10,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from voicespan_simulator.call import Call
 from voicespan_simulator.client_messages import (
     INVALID_PAYLOAD,
     POLICY_VIOLATION,
@@ -20,8 +23,8 @@ from voicespan_simulator.client_messages import (
     parse_setup,
 )
 from voicespan_simulator.conversation import Conversation, Handles
+from voicespan_simulator.deeds import ConnectionDeed, Diary, NoDiary
 from voicespan_simulator.dialect import DEVELOPER, VERTEX, Dialect, call_ids
-from voicespan_simulator.exchange import Call
 from voicespan_simulator.line import Line
 from voicespan_simulator.pace import Pace
 from voicespan_simulator.profiles import bare_model_name, profile_of
@@ -34,6 +37,8 @@ from voicespan_simulator.wire_json import JsonObject
 
 ABORT_EXTENSION = "voicespan.abort"  # in the ASGI scope: drops the TCP connection
 SCENARIO_HEADER = "x-simulator-scenario"
+LABEL_HEADER = "x-simulator-label"  # what the client calls this connection in the deeds
+_NO_CODE, _NO_CLOSE_FRAME = 1005, 1006  # uvicorn says either of a connection that was lost
 _LONGEST_REASON_BYTES = 123  # what fits a close frame
 _MOST_BODY_BYTES = 16 << 20
 
@@ -46,20 +51,26 @@ class Simulation:
     default_scenario: str
     voice: Voice
     pace: Pace
+    diary: Diary = field(default_factory=NoDiary)
     handles: Handles = field(default_factory=Handles)
+    connections: Iterator[int] = field(default_factory=lambda: count(1))
 
 
 class WebSocketChannel:
     """A `Channel` over a WebSocket; as the service does, it sends JSON in binary frames."""
 
-    def __init__(self, socket: WebSocket) -> None:
+    def __init__(self, socket: WebSocket, deed: ConnectionDeed) -> None:
         self._socket = socket
+        self._deed = deed
         self._abort: Callable[[], None] = socket.scope["extensions"][ABORT_EXTENSION]
 
     async def receive(self) -> str | bytes | None:
         """The next frame, or None when the connection has ended."""
         message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
+            code = message.get("code", _NO_CLOSE_FRAME)
+            lost = code in {_NO_CODE, _NO_CLOSE_FRAME}
+            self._deed.close("client", None if lost else code, message.get("reason") or "", lost=lost)
             return None
         frame: str | bytes = message["text"] if message.get("text") is not None else message["bytes"]
         return frame
@@ -75,6 +86,7 @@ class WebSocketChannel:
     async def close(self, code: int, reason: str) -> None:
         """Closes with a close frame."""
         if self._open:
+            self._deed.close("service", code, reason)
             try:
                 await self._socket.close(code, reason.encode()[:_LONGEST_REASON_BYTES].decode(errors="ignore"))
             except WebSocketDisconnect:
@@ -82,6 +94,7 @@ class WebSocketChannel:
 
     def abort(self) -> None:
         """Drops the TCP connection without one."""
+        self._deed.close("service", None, "", lost=True)
         self._abort()
 
     @property
@@ -111,15 +124,16 @@ def application(simulation: Simulation) -> Starlette:
 
 async def _live(simulation: Simulation, dialect: Dialect, socket: WebSocket) -> None:
     await socket.accept()
-    channel = WebSocketChannel(socket)
+    scenario = socket.headers.get(SCENARIO_HEADER, simulation.default_scenario)
+    label = socket.headers.get(LABEL_HEADER, "")
+    deed = ConnectionDeed(next(simulation.connections), label, dialect.name, scenario, time_ns())
+    channel = WebSocketChannel(socket, deed)
     session: Session | None = None
     try:
         frame = await channel.receive()
         if frame is None:
             return
-        scenario = socket.headers.get(SCENARIO_HEADER, simulation.default_scenario)
-        call = _call(simulation, dialect, scenario, parse_setup(decode(frame)), channel)
-        session = Session(call)
+        session = Session(_call(simulation, dialect, parse_setup(decode(frame)), channel, deed))
         await session.begin()
         while (frame := await channel.receive()) is not None:
             for message in parse(decode(frame)):
@@ -129,25 +143,26 @@ async def _live(simulation: Simulation, dialect: Dialect, socket: WebSocket) -> 
     finally:
         if session is not None:
             await session.end()
+        simulation.diary.write(deed)
 
 
-def _call(simulation: Simulation, dialect: Dialect, scenario: str, setup: Setup, channel: WebSocketChannel) -> Call:
+def _call(
+    simulation: Simulation, dialect: Dialect, setup: Setup, channel: WebSocketChannel, deed: ConnectionDeed
+) -> Call:
     profile = profile_of(setup.model)
     if profile is None:
         raise RefusedError(
             POLICY_VIOLATION,
             f"{setup.model} is not found for this API version, or is not supported for bidiGenerateContent.",
         )
-    if scenario not in simulation.scenarios:
+    deed.model = bare_model_name(setup.model)
+    if deed.scenario not in simulation.scenarios:
         known = ", ".join(sorted(simulation.scenarios))
-        raise RefusedError(POLICY_VIOLATION, f"{SCENARIO_HEADER}: no scenario {scenario!r}, only {known}")
+        raise RefusedError(POLICY_VIOLATION, f"{SCENARIO_HEADER}: no scenario {deed.scenario!r}, only {known}")
     instructions = Tokens(text=text_tokens(setup.instruction_characters))
-    conversation = Conversation(simulation.scenarios[scenario], profile.accounting.base + instructions)
+    conversation = Conversation(simulation.scenarios[deed.scenario], profile.accounting.base + instructions)
     if setup.handle is not None:
-        resumed = simulation.handles.load(setup.handle)
-        if resumed is None:
-            raise RefusedError(INVALID_PAYLOAD, "Invalid session resumption handle.")
-        conversation = resumed
+        conversation = _resumed(simulation.handles, setup.handle, deed)
     return Call(
         setup=setup,
         profile=profile,
@@ -157,7 +172,19 @@ def _call(simulation: Simulation, dialect: Dialect, scenario: str, setup: Setup,
         voice=simulation.voice,
         line=Line(channel, simulation.pace),
         new_call_id=call_ids(dialect, profile.name),
+        deed=deed,
+        dead=deed.dead,
     )
+
+
+def _resumed(handles: Handles, handle: str, deed: ConnectionDeed) -> Conversation:
+    conversation = handles.load(handle)
+    fate = "refused" if conversation is None else conversation.resumption()
+    if conversation is None or fate == "refused":
+        deed.handle = "refused"
+        raise RefusedError(INVALID_PAYLOAD, "Invalid session resumption handle.")
+    deed.handle, deed.dead = "resumed", fate == "dead"
+    return conversation
 
 
 async def _generate_content(request: Request) -> Response:

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from voicespan_simulator.application import Simulation
+from voicespan_simulator.deeds import Diary, DiaryFile, NoDiary
 from voicespan_simulator.pace import Pace
-from voicespan_simulator.scenario import Scenario, ScenarioError, load_scenarios
+from voicespan_simulator.scenario import Scenario
+from voicespan_simulator.scenario_file import load_scenarios
 from voicespan_simulator.server import NotLoopbackError, Ready, serve
+from voicespan_simulator.toml_table import ScenarioError
 from voicespan_simulator.voice import load_voice
 
 
@@ -26,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     if options.list_scenarios:
         for name, scenario in scenarios.items():
-            print(f"{name:16}{scenario.description}")
+            print(f"{name:22}{scenario.description}")
         return
     if options.scenario not in scenarios:
         parser.error(f"no scenario {options.scenario!r}, only {', '.join(scenarios)}")
@@ -37,8 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _write_whole(options.ready_file, ready.to_json())
 
     try:
+        diary: Diary = NoDiary() if options.deeds is None else DiaryFile(options.deeds)
         serve(
-            Simulation(scenarios, options.scenario, voice, Pace(real=options.pace == "real")),
+            Simulation(scenarios, options.scenario, voice, Pace(real=options.pace == "real"), diary),
             host=options.host,
             port=options.port,
             ca_file=options.ca_file,
@@ -68,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--ca-file", type=Path, metavar="PATH", help="where to write the certificate to trust, PEM")
     parser.add_argument("--ready-file", type=Path, metavar="PATH", help="written as JSON once connections are taken")
+    parser.add_argument("--deeds", type=Path, metavar="PATH", help="append what was done, a JSON line per connection")
     parser.add_argument("--json", action="store_true", help="print that JSON in one line instead of a banner")
     parser.add_argument("--exit-with-stdin", action="store_true", help="end when stdin does, that is, with the parent")
     # For a parent that may be killed before it can clean up.

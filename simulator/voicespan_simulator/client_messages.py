@@ -97,11 +97,13 @@ class ClientContent:
 
 @dataclass(frozen=True, slots=True)
 class FunctionResponse:
-    """What a tool answered."""
+    """What a tool answered; for one that does not block, when to say so and whether more will come."""
 
     id: str
     name: str
     response: JsonValue
+    scheduling: str = "WHEN_IDLE"
+    will_continue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,13 @@ def _client_content(value: JsonObject) -> ClientContent:
 def _tool_response(value: JsonObject) -> ToolResponse:
     return ToolResponse(
         tuple(
-            FunctionResponse(pick_text(item, "id"), pick_text(item, "name"), pick(item, "response"))
+            FunctionResponse(
+                pick_text(item, "id"),
+                pick_text(item, "name"),
+                pick(item, "response"),
+                pick_text(item, "scheduling") or "WHEN_IDLE",
+                pick(item, "willContinue") is True,
+            )
             for item in pick_list(value, "functionResponses")
         )
     )

@@ -4,7 +4,7 @@ import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
-from voicespan_simulator.scenario import Scenario, Turn
+from voicespan_simulator.scenario import Resumption, Scenario, Turn
 from voicespan_simulator.tokens import Tokens
 
 _MOST_HANDLES = 10_000
@@ -21,13 +21,19 @@ class Conversation:
     answers: int = 0
     ended_in: set[int] = field(default_factory=set)  # turns whose ending happened: once per call, also when resumed
 
-    def take_turn(self) -> Turn:
-        """The turn that answers an utterance, which this counts."""
+    dead_after: set[int] = field(default_factory=set)  # turns whose ending has had its dead connection already
+
+    @property
+    def next(self) -> Turn:
+        """The turn that the next words get."""
         turn = self.scenario.turn(self.next_turn)
-        if self.next_turn in self.ended_in:
-            turn = replace(turn, ending=None)
+        return replace(turn, ending=None) if self.next_turn in self.ended_in else turn
+
+    def take_turn(self, *, spoken: bool = True) -> Turn:
+        """The turn that answers the user's words; utterances are counted."""
+        turn = self.next
         self.next_turn += 1
-        self.utterances += 1
+        self.utterances += spoken
         return turn
 
     def take_back_turn(self) -> None:
@@ -38,6 +44,16 @@ class Conversation:
     def mark_ended(self) -> None:
         """The ending of the turn that was taken last happens now."""
         self.ended_in.add(self.next_turn - 1)
+
+    def resumption(self) -> Resumption | None:
+        """What becomes of a connection that continues this; a dead one is dead once."""
+        for index in self.ended_in - self.dead_after:
+            ending = self.scenario.turn(index).ending
+            if ending is not None and ending.resumed == "dead":
+                self.dead_after.add(index)
+            if ending is not None and ending.resumed is not None:
+                return ending.resumed
+        return None
 
 
 class Handles:
@@ -50,7 +66,7 @@ class Handles:
     def save(self, conversation: Conversation) -> str:
         """A handle for the conversation as it is now."""
         handle = secrets.token_urlsafe(32)
-        self._saved[handle] = replace(conversation)  # a copy that shares `ended_in`
+        self._saved[handle] = replace(conversation)  # a copy that shares the sets
         if len(self._saved) > self._most:
             self._saved.popitem(last=False)
         return handle

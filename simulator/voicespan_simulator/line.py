@@ -28,9 +28,8 @@ class Line:
         self.pace = pace
         self._closing: asyncio.Task[None] | None = None
 
-    async def send(self, message: JsonObject, *, wait_s: float = 0.0) -> None:
-        """Sends after a wait."""
-        await self.pace.wait(wait_s)
+    async def send(self, message: JsonObject) -> None:
+        """Sends now."""
         await self._channel.send(message)
 
     async def close(self, code: int, reason: str) -> None:

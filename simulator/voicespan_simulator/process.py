@@ -21,7 +21,8 @@ class SimulatorStartError(RuntimeError):
 class SimulatorProcess:
     """Starts the simulator on entry and ends it on exit; it also ends when this process goes away.
 
-    `base_url` and `ca_file` are set between. Needs the extra `voicespan[simulator]`.
+    `base_url` and `ca_file` are set between. `deeds` is a file for what it did (`voicespan_simulator.deeds`); it is
+    whole once the simulator has stopped. Needs the extra `voicespan[simulator]`.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class SimulatorProcess:
         host: str = "127.0.0.1",
         port: int = 0,
         start_timeout_s: float = 20.0,
+        deeds: Path | None = None,
         arguments: Sequence[str] = (),
     ) -> None:
         self._options = (
@@ -39,6 +41,7 @@ class SimulatorProcess:
             *("--pace", pace),
             *("--host", host),
             *("--port", str(port)),
+            *(("--deeds", str(deeds)) if deeds else ()),
             *arguments,
         )
         self._start_timeout_s = start_timeout_s

@@ -18,12 +18,16 @@ _AUDIO_MESSAGES_PER_FRAGMENT = 2.5
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A message, the seconds to wait before it, and what it says of the answer."""
+    """A message, the seconds to wait before it, and what it says of the answer.
+
+    `output` where it holds something that the model put out: audio, words, a thought, a call.
+    """
 
     message: JsonObject
     wait_s: float = 0.0
     audio_bytes: int = 0
     words: str = ""
+    output: bool = False
 
 
 def content(**fields: JsonValue) -> JsonObject:
@@ -41,12 +45,33 @@ def interrupted() -> JsonObject:
     return content(interrupted=True)
 
 
-def turn_complete(dialect: Dialect, usage: JsonObject, *, answered: bool = True) -> JsonObject:
-    """The end of a turn, with its usage."""
-    message = content(turnComplete=True)
+def waiting() -> JsonObject:
+    """The model chose to stay silent."""
+    return content(waitingForInput=True)
+
+
+def cancellation(call_ids: Sequence[str]) -> JsonObject:
+    """Calls that are taken back."""
+    return {"toolCallCancellation": {"ids": list(call_ids)}}
+
+
+def turn_complete(
+    dialect: Dialect,
+    usage: JsonObject | None,
+    *,
+    answered: bool = True,
+    status: str | None = None,
+    reason: str | None = None,
+) -> JsonObject:
+    """The end of a turn, with its usage where the report comes with it."""
+    fields: JsonObject = {"turnComplete": True}
     if answered and dialect.grounding_at_turn_end:
-        message = content(turnComplete=True, groundingMetadata={})
-    return {**message, "usageMetadata": usage}
+        fields["groundingMetadata"] = {}
+    if status is not None:
+        fields["interactionStatus"] = status
+    if reason is not None:
+        fields["turnCompleteReason"] = reason
+    return content(**fields) if usage is None else {**content(**fields), "usageMetadata": usage}
 
 
 def resumption_update(handle: str, consumed_messages: int | None) -> JsonObject:
@@ -101,7 +126,7 @@ def opening(profile: Profile, *, spoken: bool, thinks: bool, transcribes: bool) 
             yield Step({})
         yield Step(content())
     if thinks and shape.thought_part:
-        yield Step(content(modelTurn={"parts": [{"text": _THOUGHT, "thought": True}]}))
+        yield Step(content(modelTurn={"parts": [{"text": _THOUGHT, "thought": True}]}), output=True)
     if transcribes and shape.transcript is Transcript.BEFORE_AUDIO:
         yield Step(content(outputTranscription={}))
 
@@ -110,7 +135,7 @@ def tool_call(profile: Profile, calls: Sequence[JsonValue]) -> Iterator[Step]:
     """Function calls, all in one message."""
     if profile.shape.empty_before_content:
         yield Step({})
-    yield Step({"toolCall": {"functionCalls": list(calls)}}, wait_s=0.03)
+    yield Step({"toolCall": {"functionCalls": list(calls)}}, wait_s=0.03, output=True)
 
 
 def closing_of_tool_call(profile: Profile, *, transcribes: bool) -> Iterator[Step]:
@@ -132,7 +157,7 @@ def spoken_answer(
         here = ahead[position]
         with_audio = profile.shape.transcript is Transcript.WITH_AUDIO
         if not with_audio:
-            yield from (Step(content(outputTranscription={"text": text}), words=text) for text in here)
+            yield from (_words(text) for text in here)
             if position == 0 and transcribes and profile.shape.transcript is Transcript.BEFORE_AUDIO:
                 yield Step(content(outputTranscription={"finished": True}))
         message = _audio_message(profile, dialect, chunk)
@@ -142,12 +167,22 @@ def spoken_answer(
         if profile.shape.empty_before_content:
             yield Step({}, wait_s)
             wait_s = 0.0
-        yield Step({"serverContent": message}, wait_s, audio_bytes=len(chunk), words=said)
+        yield Step({"serverContent": message}, wait_s, audio_bytes=len(chunk), words=said, output=True)
         wait_s = seconds_of(len(chunk)) / profile.timing.generation_speed
         if len(chunk) == _SINGLE_SAMPLE_BYTES:
             wait_s = _AFTER_SINGLE_SAMPLE_S
     if transcribes and profile.shape.transcript_markers and profile.shape.transcript is Transcript.AHEAD:
         yield Step(content(outputTranscription={"finished": True}))
+
+
+def transcript(profile: Profile, words: str, pcm: bytes = b"") -> Iterator[Step]:
+    """The words of an answer apart from its audio; whole where there is none."""
+    size = profile.shape.audio_message_ms * RATE_HZ // 1000 * 2
+    yield from (_words(text) for text in (_fragments(profile, words, -(-len(pcm) // size)) if pcm else [words]))
+
+
+def _words(text: str) -> Step:
+    return Step(content(outputTranscription={"text": text}), words=text, output=True)
 
 
 def _audio_message(profile: Profile, dialect: Dialect, chunk: bytes) -> JsonObject:

@@ -32,10 +32,16 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class SpeechEnded:
-    """The decision that they stopped; `speech_s` is from the first loud block to the end of the last one."""
+    """The decision that they stopped; the speech itself is from the first loud block to the end of the last one."""
 
     offset_s: float
-    speech_s: float
+    began_s: float
+    ended_s: float
+
+    @property
+    def speech_s(self) -> float:
+        """Its length."""
+        return round(self.ended_s - self.began_s, 3)
 
 
 SpeechEvent = SpeechStarted | SpeechEnded
@@ -109,9 +115,9 @@ class SpeechDetector:
 
     def _end(self) -> SpeechEnded:
         assert self._first_loud is not None
-        speech_s = round((self._last_loud + 1 - self._first_loud) * BLOCK_S, 3)
+        began_s, ended_s = round(self._first_loud * BLOCK_S, 3), round((self._last_loud + 1) * BLOCK_S, 3)
         self._speaking, self._first_loud = False, None
-        return SpeechEnded(self.offset_s, speech_s)
+        return SpeechEnded(self.offset_s, began_s, ended_s)
 
 
 def _level(block: bytes) -> float:

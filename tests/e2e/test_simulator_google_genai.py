@@ -1,5 +1,6 @@
 """The unmodified google-genai client against a simulator in a process of its own."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -20,6 +21,7 @@ from google.genai.live import AsyncSession
 from websockets.asyncio.client import connect
 
 from voicespan_simulator.process import SimulatorProcess, SimulatorStartError
+from voicespan_simulator.scenario_file import scenario_names
 
 pytestmark = pytest.mark.e2e
 
@@ -235,6 +237,66 @@ async def test_go_away_then_close_and_the_resumed_call_goes_on(simulator: Simula
     assert (after.prompt_token_count or 0) > (before.total_token_count or 0)
 
 
+async def test_a_greeting_comes_first_and_once(simulator: SimulatorProcess) -> None:
+    async with call(simulator, "greeting", session_resumption=types.SessionResumptionConfig()) as conversation:
+        assert await conversation.hear("TC") == "A GC TC"
+        await conversation.say(LINES[0])
+        await conversation.hear("TC")
+        handle = types.SessionResumptionConfig(handle=conversation.handle)
+    async with call(simulator, "greeting", session_resumption=handle) as resumed:
+        await resumed.say(LINES[0])
+        assert await resumed.hear("TC") == "START I END A GC TC"
+
+
+async def test_a_handle_may_be_refused_or_resume_nothing_but_the_connection(simulator: SimulatorProcess) -> None:
+    for scenario in ("refused_handle", "dead_connection"):
+        async with call(simulator, scenario, session_resumption=types.SessionResumptionConfig()) as conversation:
+            await conversation.say(LINES[0])
+            with pytest.raises(errors.APIError):
+                await conversation.hear("never")
+        handle = types.SessionResumptionConfig(handle=conversation.handle)
+        if scenario == "refused_handle":
+            with pytest.raises(errors.APIError) as refused:
+                async with call(simulator, scenario, session_resumption=handle):
+                    pass
+            assert refused.value.code == 1007
+            continue
+        async with call(simulator, scenario, session_resumption=handle) as dead:
+            await dead.say(LINES[0])
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(dead.hear("never"), 0.3)
+            assert dead.messages == []
+        async with call(simulator, scenario, session_resumption=handle) as third:
+            await third.say(LINES[0])
+            assert await third.hear("TC") == "START I END A GC TC"
+
+
+async def test_deeds_say_what_was_done_and_nothing_of_keys_or_handles(tmp_path: Path) -> None:
+    file = tmp_path / "deeds.jsonl"
+    with SimulatorProcess("one_tool", pace="fast", deeds=file) as simulator:
+        async with call(simulator, session_resumption=types.SessionResumptionConfig()) as conversation:
+            await conversation.say(LINES[1])
+            await conversation.hear("TC")
+            handle = conversation.handle
+        with pytest.raises(errors.APIError):
+            async with call(simulator, model="gemini-9"):
+                pass
+    text = file.read_text()
+    first, second = (json.loads(line) for line in text.splitlines())
+    assert (first["dialect"], first["model"], first["scenario"]) == ("developer", MODEL, "one_tool")
+    assert (first["closed"]["by"], first["closed"]["code"]) == ("client", 1000)
+    (exchange,) = first["exchanges"]
+    (turn,) = exchange["turns"]
+    assert exchange["user"]["words"] == "Is there a cafe near here?"
+    assert turn["words"] == conversation.words("output")
+    assert [(made["name"], made["args"]) for made in turn["calls"]] == conversation.calls
+    assert turn["calls"][0]["answers"][0]["response"] == {"ok": True}
+    assert turn["first_content_ns"] < turn["first_audio_ns"] < turn["completes"][0]["at_ns"]
+    assert (second["set_up_ns"], second["closed"]["code"]) == (None, 1008)
+    assert handle not in text
+    assert '"none"' not in text.replace('"handle":"none"', "")  # the client's key
+
+
 async def test_a_lost_connection_is_1006_and_can_be_resumed(simulator: SimulatorProcess) -> None:
     async with call(simulator, "abrupt_loss") as conversation:
         await conversation.say(LINES[0])
@@ -369,6 +431,4 @@ def test_a_public_address_is_refused() -> None:
 def test_the_scenarios_are_listed() -> None:
     command = [sys.executable, "-m", "voicespan_simulator", "--list-scenarios"]
     listed = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
-    assert [line.split()[0] for line in listed.splitlines()] == sorted(
-        ["abrupt_loss", "barge_in", "demo", "go_away", "one_tool", "parallel_tools", "plain", "server_close"]
-    )
+    assert [line.split()[0] for line in listed.splitlines()] == scenario_names()

@@ -6,8 +6,8 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from voicespan_simulator.call import Call
 from voicespan_simulator.client_messages import Audio, FunctionResponse, ToolResponse
-from voicespan_simulator.exchange import Call
 from voicespan_simulator.session import Session
 from voicespan_simulator.wire_json import JsonObject, JsonValue, pick, pick_list, pick_object
 

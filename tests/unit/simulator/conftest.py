@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import pytest
 
 from support.simulated_call import ONE_SECOND, SETUP, Caller, Dial, Recorder
+from voicespan_simulator.call import Call
 from voicespan_simulator.client_messages import Setup, parse_setup
 from voicespan_simulator.conversation import Conversation, Handles
+from voicespan_simulator.deeds import ConnectionDeed
 from voicespan_simulator.dialect import DEVELOPER, VERTEX, call_ids
-from voicespan_simulator.exchange import Call
 from voicespan_simulator.line import Line
 from voicespan_simulator.pace import Pace
 from voicespan_simulator.profiles import profile_of
@@ -46,6 +47,7 @@ def dial() -> Dial:
             voice=Voice({"second": ONE_SECOND, "generic": ONE_SECOND}),
             line=Line(heard, Pace(real=False)),
             new_call_id=call_ids(dialect, profile.name),
+            deed=ConnectionDeed(1, "", dialect.name, "test", 0),
         )
         return Caller(Session(call), heard, call)
 

@@ -2,14 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from voicespan_simulator.scenario import (
-    GoAway,
-    Loss,
-    ScenarioError,
-    load_scenarios,
-    read_scenario,
-    scenario_names,
-)
+from voicespan_simulator.scenario import GoAway, Loss
+from voicespan_simulator.scenario_file import load_scenarios, read_scenario, scenario_names
+from voicespan_simulator.toml_table import ScenarioError
 from voicespan_simulator.voice import load_voice, seconds_of
 
 GOOD = """
@@ -60,9 +55,22 @@ def test_behind_its_end_a_scenario_repeats_the_last_turn_without_its_ending(tmp_
         (GOOD.replace('clip = "hi"', 'clip = "ho"'), "mine.toml: turns[0].answer.clip: there is no clip 'ho', only hi"),
         (GOOD.replace("answer =", "reply ="), "mine.toml: turns[0].answer: a table with text is needed"),
         (GOOD + 'color = "red"', "mine.toml: turns[0].color: unknown key"),
-        (GOOD + 'hold = "ever"', "mine.toml: turns[0].hold: one of generation, playback is needed, not 'ever'"),
+        (GOOD + 'hold = "ever"', "mine.toml: turns[0].hold: one of start, generation, playback is needed, not 'ever'"),
         (GOOD + "calls = [{ args = {} }]", "mine.toml: turns[0].calls[0].name: a text is needed"),
         (GOOD + 'calls = [{ name = "f", args = { at = 1979-05-27 } }]', "mine.toml: turns[0].calls[0].args: not JSON"),
+        (GOOD + 'instead = "mute"', "mine.toml: turns[0].answer: a table with text is needed, or `instead`"),
+        (GOOD + 'instead = "sleep"', "mine.toml: turns[0].instead: one of waiting, empty, mute, deaf is needed"),
+        (GOOD + 'meanwhile = { text = "Wait." }', "mine.toml: turns[0].meanwhile: it is said while tools run"),
+        (GOOD + 'typed = "yes"', "mine.toml: turns[0].typed: true or false is needed, not 'yes'"),
+        (GOOD + 'usage = "wrong"', "mine.toml: turns[0].usage: one of missing, late, audio_uncounted is needed"),
+        (GOOD + 'transcripts = "never"', "mine.toml: turns[0].transcripts: one of late, after_turn is needed"),
+        (GOOD + 'calls = [{ name = "f", cancel = "now" }]', "calls[0].cancel: one of before_answer, after_answer"),
+        (GOOD + 'filler = { clip = "hi" }', "mine.toml: turns[0].filler.text: a text is needed"),
+        (GOOD + 'ending = { kind = "loss", resumed = "late" }', "ending.resumed: one of refused, dead is needed"),
+        (
+            GOOD + 'ending = { kind = "loss", in_tools = true, after_audio_messages = 1 }',
+            "mine.toml: turns[0].ending.in_tools: it happens once",
+        ),
         (GOOD + 'ending = { kind = "nap" }', "mine.toml: turns[0].ending.kind: one of go_away, close, loss"),
         (GOOD + 'ending = { kind = "go_away" }', "mine.toml: turns[0].ending.time_left_s: a number of at least 0"),
         (GOOD + 'ending = { kind = "loss", after_audio_messages = 0.5 }', "after_audio_messages: a whole number"),

@@ -76,7 +76,7 @@ def test_the_end_of_the_stream_ends_the_utterance_once() -> None:
     detector = SpeechDetector()
     detector.feed(tone(1.0), 16_000)
     assert detector.speaking
-    assert detector.flush() == SpeechEnded(1.0, 1.0)
+    assert detector.flush() == SpeechEnded(1.0, 0.0, 1.0)
     assert detector.flush() is None
     assert not detector.speaking
 
