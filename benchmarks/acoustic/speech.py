@@ -1,0 +1,210 @@
+"""Speech whose end is known: sentences spoken by eSpeak NG, cached outside the tree, and the demo's recordings."""
+
+from __future__ import annotations
+
+import array
+import hashlib
+import math
+import operator
+import os
+import random
+import shutil
+import subprocess
+import sys
+import wave
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import accumulate
+from pathlib import Path
+
+from benchmarks.acoustic.sounds import RATE, Sound, decibels, seconds
+
+DEMO_AUDIO = Path(__file__).parents[2] / "app" / "voicespan_server" / "demo_audio"
+# A listener makes use of the 30 dB below the peaks of speech and of no more (the range that ANSI S3.5, the speech
+# intelligibility index, counts with). The peak is the last second's: the last word may be softer than the first.
+AUDIBLE_DB = -30.0
+PEAK_S = 1.0
+ENVELOPE_S = 0.010
+
+INSTALL = "eSpeak NG speaks the sentences and is not installed: apt-get install espeak-ng, or brew install espeak-ng"
+
+
+class NoSpeakerError(RuntimeError):
+    """eSpeak NG is missing."""
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who speaks and what is said. `|` is a pause. `soft` are sentences with a soft last sound."""
+
+    voices: tuple[str, ...]
+    sentences: tuple[str, ...]
+    soft: tuple[str, ...]
+    paused: tuple[str, ...]
+    recordings: tuple[str, ...]
+
+
+# Thresholds are chosen with the first and reported with the second: other voices, other words, other noise.
+TUNING = Cast(
+    voices=("en-us", "en-gb", "en-us+f3", "en-gb+f2", "en-us+m3", "en-gb-scotland", "de", "en-us+Gene"),
+    sentences=(
+        "Find a quiet cafe near the station.",
+        "What is the weather like tomorrow?",
+        "Play something else.",
+        "Can you book a table for two at the corner restaurant on Friday evening?",
+        "No.",
+        "Take me there now.",
+        "How long does it take to get to the airport by train at this time of day?",
+        "I would like a glass of water and a sandwich.",
+    ),
+    soft=(
+        "Turn off the kitchen lights.",
+        "I think that is enough.",
+        "Tell me what he wrote about it.",
+        "Wait for me at home.",
+        "Put it on the roof.",
+        "Is there a place that sells fresh fish?",
+    ),
+    paused=(
+        "I am looking for | a bakery that opens early.",
+        "Tell me | well | what you would do.",
+        "The one on the left | no | the other one.",
+        "My number is four five | seven seven nine.",
+    ),
+    recordings=("01-navigate.wav", "02-search.wav"),
+)
+HELD_OUT = Cast(
+    voices=(
+        "en-us+f2",
+        "en-gb-x-rp",
+        "en-us+m7",
+        "en-gb+f4",
+        "en-029",
+        "en-us+Andy",
+        "es",
+        "en-gb+m2",
+        "fr",
+        "en-us+linda",
+    ),
+    sentences=(
+        "Where can I park near the old market hall?",
+        "Yes.",
+        "Add milk and butter to my shopping list.",
+        "Who wrote the book that you told me about yesterday?",
+        "Stop the music.",
+        "Is the museum open on Sunday morning or only in the afternoon?",
+        "Call my sister and tell her that I am going to be an hour late.",
+        "Good morning, how are you?",
+    ),
+    soft=(
+        "What are the opening hours of the nearest shops?",
+        "Please call my wife.",
+        "How much does that cost?",
+        "Show me the way to the museum.",
+        "That one looks a bit too rough.",
+        "Could you translate this into Polish?",
+    ),
+    paused=(
+        "I need a room for | let me see | three nights.",
+        "Remind me to | water the flowers.",
+        "It is either Monday | or Thursday.",
+        "Go back | and read the first one again.",
+    ),
+    recordings=("03-market.wav", "04-thanks.wav"),
+)
+
+
+def spoken(cast: Cast, rng: random.Random, sentences: Sequence[str]) -> Sound:
+    """A sentence by one of the cast, with a pause of 0.2 to 0.9 s at each bar. Ends with its last audible sound."""
+    voice, rate, pitch = rng.choice(cast.voices), rng.randrange(120, 211, 15), rng.randrange(35, 71, 5)
+    sound: Sound = []
+    for part in rng.choice(sentences).split("|"):
+        pause = seconds(rng.uniform(0.2, 0.9)) if sound else 0
+        sound = [*sound, *([0.0] * pause), *_trimmed(_render(voice, rate, pitch, part.strip()))]
+    return sound
+
+
+def recorded(cast: Cast, rng: random.Random) -> Sound:
+    """One of the demo's recordings. Ends with its last audible sound."""
+    return _trimmed(_read(DEMO_AUDIO / rng.choice(cast.recordings)))
+
+
+def end_of_speech(clean: Sequence[float]) -> int:
+    """The label: the sample where the last 10 ms end that are within 30 dB of the loudest 10 ms of the last second."""
+    width, hop = seconds(ENVELOPE_S), seconds(0.001)
+    power = list(accumulate((s * s for s in clean), initial=0.0))
+    ends = range(width, len(power), hop)
+    envelope = [power[end] - power[end - width] for end in ends]
+    last = max(index for index, energy in enumerate(envelope) if energy > 0)
+    loudest = max(envelope[max(0, last - round(PEAK_S / 0.001)) :])
+    audible = loudest * decibels(AUDIBLE_DB) ** 2
+    return ends[max(index for index, energy in enumerate(envelope) if energy >= audible)]
+
+
+def _trimmed(sound: Sound) -> Sound:
+    """Without the silence that a synthesiser puts before and after; what is inaudible after the end stays."""
+    first = next(index for index, s in enumerate(sound) if abs(s) > 1)
+    last = next(index for index in range(len(sound) - 1, -1, -1) if abs(sound[index]) > 1)
+    return sound[first : last + 1]
+
+
+def _render(voice: str, rate: int, pitch: int, words: str) -> Sound:
+    name = hashlib.sha256(f"{voice}/{rate}/{pitch}/{words}".encode()).hexdigest()[:20]
+    path = cache() / f"{name}.wav"
+    if not path.exists():
+        if not shutil.which("espeak-ng"):
+            raise NoSpeakerError(INSTALL)
+        command = ["espeak-ng", "-v", voice, "-s", str(rate), "-p", str(pitch), "-z", "--stdout", words]
+        said = subprocess.run(command, check=True, capture_output=True).stdout
+        # eSpeak NG writes a WAV header before it knows the length.
+        with wave.open(BytesIO(said)) as wav:
+            rate_hz, pcm = wav.getframerate(), said[44:]
+        samples = resampled(array.array("h", pcm[: len(pcm) // 2 * 2]), rate_hz)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with wave.open(str(path), "wb") as wav:
+            wav.setnchannels(1)
+            wav.setsampwidth(2)
+            wav.setframerate(RATE)
+            wav.writeframes(array.array("h", (max(-32768, min(32767, round(s))) for s in samples)).tobytes())
+    return _read(path)
+
+
+def cache() -> Path:
+    """Where rendered speech is kept: outside the tree, some ten megabytes."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "voicespan" / "acoustic"
+
+
+def _read(path: Path) -> Sound:
+    with wave.open(str(path)) as wav:
+        if (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) != (RATE, 1, 2):
+            raise ValueError(f"{path} is not 16 kHz mono PCM16")
+        samples = array.array("h", wav.readframes(wav.getnframes()))
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return list(map(float, samples))
+
+
+def resampled(samples: Sequence[float], rate_hz: int) -> Sound:
+    """At 16 kHz, from a higher rate: a windowed sinc that cuts at 7.6 kHz."""
+    if rate_hz == RATE:
+        return list(samples)
+    cut, half, phases = 2 * 7_600 / rate_hz, 24, 64
+    taps = []
+    for phase in range(phases):
+        offsets = [n - half + 1 - phase / phases for n in range(2 * half)]
+        row = [_sinc(cut * t) * (0.5 + 0.5 * math.cos(math.pi * t / (half + 1))) for t in offsets]
+        taps.append([tap / sum(row) for tap in row])
+    padded = [*([0.0] * half), *samples, *([0.0] * (half + 1))]
+    sound = []
+    for n in range(len(samples) * RATE // rate_hz):
+        at = n * rate_hz / RATE
+        whole = int(at)
+        row = taps[int((at - whole) * phases)]
+        sound.append(sum(map(operator.mul, row, padded[whole + 1 : whole + 1 + 2 * half])))
+    return sound
+
+
+def _sinc(x: float) -> float:
+    return math.sin(math.pi * x) / (math.pi * x) if x else 1.0
