@@ -80,7 +80,7 @@ class Call:
         self._tools: dict[str, asyncio.Task[None]] = {}
         self._tasks = asyncio.TaskGroup()
         self._ended: HungUp | None = None
-        self._dropped_bytes = self._failures = 0
+        self._failures = 0
         self.outcomes = Outcomes()
         session.listener = self._on_operation
 
@@ -103,8 +103,6 @@ class Call:
         finally:
             # Also when cancelled: whatever ends the call, its spans end with it.
             ended = self._end(HungUp(Close(CloseCode.INTERNAL, "cancelled", "process")))
-        if self._dropped_bytes:
-            logger.warning("%d bytes of a caller's audio came while the model took none", self._dropped_bytes)
         await self._say_goodbye(ended)
         return ended
 
@@ -149,6 +147,10 @@ class Call:
         match message:
             case p.Text() | p.AudioEnd():
                 self._queue_for_model(message)
+            case p.Playback(event="started"):
+                self._session.feed(ev.PlaybackStarted(message.turn))
+            case p.Playback():
+                self._session.feed(ev.PlaybackStopped(message.turn, message.ms / 1000))
             case p.Ping(t=t):
                 self._tell({"type": "pong", "t": t})
             case p.Bye():
@@ -168,7 +170,8 @@ class Call:
             dropped = _size(self._uplink[index])
             del self._uplink[index]
             self._uplink_bytes -= dropped
-            self._dropped_bytes += dropped
+            if dropped:
+                self._session.feed(ev.InputDropped(dropped / 2 / p.INPUT_RATE_HZ))
         self._uplink_ready.set()
 
     def _tell(self, message: Message) -> None:
@@ -264,7 +267,7 @@ class Call:
                             break
                 except (TypeError, ValueError) as error:
                     # What the SDK raises on a message of a kind that it does not know: skip it.
-                    logger.warning("a message of the model could not be read: %s", error)
+                    self._session.feed(ev.Unreadable(type(error).__name__))
             self._session.feed(ev.Disconnected(Close(CloseCode.BYE, "left before the provider's cut", "server")))
         finally:
             sending.cancel()

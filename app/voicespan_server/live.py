@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from voicespan import Model, prices_of
 from voicespan import conventions as c
-from voicespan.cost import bare_name
+from voicespan.cost import bare_name, override_of
 from voicespan.events import Close
 from voicespan_server.settings import Settings, SettingsError
 from voicespan_server.tools import declarations
@@ -64,7 +64,7 @@ def connect_to(settings: Settings) -> Upstream:
             c.PROVIDER_VERTEX if vertex else c.PROVIDER_GEMINI,
             address.hostname,
             address.port or 443,
-            prices_of(name, today),
+            override_of(settings.prices, bare_name(name)) or prices_of(name, today),
         )
 
     return Upstream(client, backend, model(settings.model), model(settings.chat_model))

@@ -77,6 +77,15 @@ class AudioEnd(_ClientMessage):
     type: Literal["audio.end"]
 
 
+class Playback(_ClientMessage):
+    """The loudspeaker began to play a turn's answer, or fell silent `ms` into it."""
+
+    type: Literal["playback"]
+    turn: int = Field(ge=1)
+    event: Literal["started", "stopped"]
+    ms: float = Field(default=0, ge=0, allow_inf_nan=False)
+
+
 class Ping(_ClientMessage):
     """Answered with a pong that carries `t` back."""
 
@@ -96,11 +105,10 @@ class Unknown(_ClientMessage):
     type: str
 
 
-ClientMessage = Hello | Text | AudioEnd | Ping | Bye | Unknown
-_KNOWN: TypeAdapter[Hello | Text | AudioEnd | Ping | Bye] = TypeAdapter(
-    Annotated[Hello | Text | AudioEnd | Ping | Bye, Field(discriminator="type")]
-)
-_KNOWN_TYPES = {"hello", "text", "audio.end", "ping", "bye"}
+_Known = Hello | Text | AudioEnd | Playback | Ping | Bye
+ClientMessage = _Known | Unknown
+_KNOWN: TypeAdapter[_Known] = TypeAdapter(Annotated[_Known, Field(discriminator="type")])
+_KNOWN_TYPES = {"hello", "text", "audio.end", "playback", "ping", "bye"}
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSetting
+
+from voicespan.shape import TraceScope
+from voicespan.usage import INPUT_BUCKETS, OUTPUT_BUCKETS
 
 Backend = Literal["auto", "gemini", "vertex", "simulator"]
 
@@ -64,6 +68,12 @@ class Settings(BaseSettings):
     reconnect_attempts: int = Field(default=3, ge=0)
 
     # telemetry
+    stall_after_s: float = Field(default=10.0, ge=0)
+    trace_scope: TraceScope = "session"
+    generation_spans: bool = False
+    speech_spans: bool = False
+    # US dollars per million tokens by model and usage bucket, in front of the price list that comes along.
+    prices: dict[str, dict[str, float]] = Field(default_factory=dict)
     store_path: Path = Field(default_factory=default_store_path)
     langfuse_public_key: str | None = Field(default=None, validation_alias="LANGFUSE_PUBLIC_KEY")
     langfuse_secret_key: SecretStr | None = Field(default=None, validation_alias="LANGFUSE_SECRET_KEY")
@@ -72,6 +82,17 @@ class Settings(BaseSettings):
     )
     # Where a browser finds Langfuse, if not where this server does: inside compose it has another name.
     langfuse_browser_url: str = ""
+
+    @field_validator("prices")
+    @classmethod
+    def _known_buckets(cls, prices: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        for model, buckets in prices.items():
+            if unknown := buckets.keys() - {*INPUT_BUCKETS, *OUTPUT_BUCKETS}:
+                known = ", ".join((*INPUT_BUCKETS, *OUTPUT_BUCKETS))
+                raise ValueError(f"{model}: {', '.join(sorted(unknown))}: the buckets are {known}")
+            if any(usd < 0 for usd in buckets.values()):
+                raise ValueError(f"{model}: a price below zero")
+        return prices
 
     @model_validator(mode="after")
     def _complete(self) -> Settings:
@@ -109,6 +130,9 @@ def load_settings(**overrides: object) -> Settings:
     """
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
+    except UnreadableSetting:
+        # The only one that is JSON; pydantic's message names no variable.
+        raise SettingsError('VOICESPAN_PRICES is not JSON such as {"MODEL": {"input_audio": 3.0}}') from None
     except ValidationError as error:
         raise SettingsError("; ".join(_line(dict(fault)) for fault in error.errors())) from None
 

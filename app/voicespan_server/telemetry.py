@@ -1,10 +1,11 @@
-"""What the routes need to tell what happens: a tracer, the capture mode, the metrics, scores."""
+"""What the routes need to tell what happens: a tracer, a logger, the capture mode, the metrics, scores."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
+from opentelemetry._logs import Logger
 from opentelemetry.trace import Tracer
 
 from voicespan import Capture, Metrics, capture_from_environment
@@ -23,6 +24,7 @@ class Telemetry:
     """
 
     tracer: Tracer
+    logger: Logger
     capture: Capture
     metrics: Metrics
     scores: Scores | None = None
@@ -34,6 +36,7 @@ class Telemetry:
         environment = pipeline.tracer_provider.resource.attributes.get("deployment.environment.name")
         return cls(
             pipeline.tracer_provider.get_tracer(c.SCOPE),
+            pipeline.logger_provider.get_logger(c.SCOPE),
             capture_from_environment(),
             Metrics(pipeline.meter_provider.get_meter(c.SCOPE)),
             pipeline.scores,

@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from voicespan import Identity, VoiceSession
+from voicespan import Identity, TraceShape, VoiceSession
 from voicespan import conventions as c
 from voicespan import identity as ident
 from voicespan.events import Close, Initiator
@@ -67,12 +67,12 @@ async def voice(websocket: WebSocket, settings: Settings, upstream: Upstream, te
     socket = Socket(websocket)
     try:
         if p.SUBPROTOCOL not in websocket.scope["subprotocols"]:
-            span.set_attribute("http.response.status_code", 403)
+            span.set_attributes({c.HTTP_STATUS: 403, c.ERROR_TYPE: "subprotocol"})
             span.set_status(Status(StatusCode.ERROR, f"the client does not speak {p.SUBPROTOCOL}"))
             await websocket.close()
             return
         await websocket.accept(p.SUBPROTOCOL)
-        span.set_attribute("http.response.status_code", 101)
+        span.set_attribute(c.HTTP_STATUS, 101)
         hello = await _hello(socket, settings.hello_timeout_s)
         _link(span, {"traceparent": hello.traceparent, "tracestate": hello.tracestate})
         identity = new_identity(upstream.backend, hello.user.id_hash)
@@ -95,6 +95,9 @@ async def voice(websocket: WebSocket, settings: Settings, upstream: Upstream, te
         instructions=settings.instructions,
         input_rate_hz=p.INPUT_RATE_HZ,
         metrics=telemetry.metrics,
+        logger=telemetry.logger,
+        shape=TraceShape(settings.trace_scope, settings.generation_spans, settings.speech_spans),
+        stall_after_s=settings.stall_after_s or None,
     )
     limits: p.Message = {
         "max_frame_bytes": settings.max_frame_bytes,
@@ -129,11 +132,11 @@ def _start_voice_session(tracer: trace.Tracer, websocket: WebSocket) -> Span:
         context=Context(),
         kind=SpanKind.SERVER,
         attributes={
-            "http.request.method": "GET",
-            "url.scheme": websocket.url.scheme,
-            "url.path": websocket.url.path,
-            "http.route": PATH,
-            "network.protocol.name": "websocket",
+            c.HTTP_METHOD: "GET",
+            c.URL_SCHEME: websocket.url.scheme,
+            c.URL_PATH: websocket.url.path,
+            c.HTTP_ROUTE: PATH,
+            c.NETWORK_PROTOCOL: "websocket",
             c.LF_TYPE: "span",
         },
     )
@@ -148,7 +151,7 @@ def _link(span: Span, carrier: dict[str, str | None]) -> None:
     known = {name: value for name, value in carrier.items() if value}
     theirs = trace.get_current_span(_PROPAGATOR.extract(known, Context())).get_span_context()
     if theirs.is_valid:
-        span.add_link(theirs, {"voicespan.link": "client"})
+        span.add_link(theirs, {c.LINK: "client"})
 
 
 async def _hello(socket: Socket, timeout_s: float) -> Hello:

@@ -7,6 +7,8 @@ is reported for it, and never zero.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -66,6 +68,17 @@ def prices_of(model: str, on: date) -> Prices | None:
         source="genai-prices",
         version=version("genai-prices"),
     )
+
+
+def override_of(table: Mapping[str, Mapping[str, float]], model: str) -> Prices | None:
+    """A program's own prices for a model, in US dollars per million tokens by bucket; None where it has none.
+
+    Their version is a digest of the table, so that a span tells by which it was priced.
+    """
+    if (own := table.get(model)) is None:
+        return None
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
+    return Prices({bucket: usd / 1e6 for bucket, usd in own.items()}, source="settings", version=digest)
 
 
 def bare_name(model: str) -> str:
