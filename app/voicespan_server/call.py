@@ -30,9 +30,8 @@ from voicespan_server.tools import run_tool
 
 logger = logging.getLogger(__name__)
 
-# Audio that waits for the model: what is older than a second or so would only delay the answer.
-MAX_UPLINK_BYTES = p.INPUT_RATE_HZ * 2
-MAX_UPLINK_ITEMS = 512
+# Of what waits for the model beside audio: more than a client that means well can say in a while.
+MAX_UPLINK_ITEMS = 4096
 # What waits for the client: a minute of audio, for the model sends several times faster than real time.
 MAX_DOWNLINK_BYTES = p.OUTPUT_RATE_HZ * 2 * 60
 MIME_TYPE = f"audio/pcm;rate={p.INPUT_RATE_HZ}"
@@ -69,6 +68,7 @@ class Call:
         self._translator = GeminiTranslator()
         self._uplink: deque[Uplink] = deque()
         self._uplink_bytes = 0
+        self._max_uplink_bytes = settings.max_uplink_ms * p.INPUT_RATE_HZ * 2 // 1000
         self._uplink_ready = asyncio.Event()
         self._downlink: deque[bytes | str] = deque()
         self._downlink_bytes = 0
@@ -164,7 +164,9 @@ class Call:
         """Put something in the line to the model; where the line is too long its oldest part is dropped."""
         self._uplink.append(item)
         self._uplink_bytes += _size(item)
-        while len(self._uplink) > 1 and (self._uplink_bytes > MAX_UPLINK_BYTES or len(self._uplink) > MAX_UPLINK_ITEMS):
+        while len(self._uplink) > 1 and (
+            self._uplink_bytes > self._max_uplink_bytes or len(self._uplink) > MAX_UPLINK_ITEMS
+        ):
             # Audio goes before words that were typed: old audio only delays the answer.
             index = next((i for i, waiting in enumerate(self._uplink) if isinstance(waiting, bytes)), 0)
             dropped = _size(self._uplink[index])

@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     hello_timeout_s: float = Field(default=5.0, gt=0)
     idle_timeout_s: float = Field(default=60.0, gt=0)
     max_session_s: float = Field(default=1800.0, gt=0)
+    # Audio that waits for the model: what is older would only delay the answer.
+    max_uplink_ms: int = Field(default=1000, ge=100)
     max_frame_bytes: int = Field(default=32_768, ge=640)
 
     # the connection to the model

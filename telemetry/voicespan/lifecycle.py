@@ -26,6 +26,8 @@ from voicespan.turns import MAX_TOOLS_IN_RECORD, Tool, Turn, Words
 
 # Answers begin within one to three seconds, with a tool's or a thought's help within some more.
 STALL_AFTER_S = 10.0
+# Well within the audio that is kept for the search of speech's end.
+LISTEN_EVERY_NS = 2_000_000_000
 
 
 class Lifecycle:
@@ -78,9 +80,9 @@ class Lifecycle:
         user's words. None where there is no such need.
         """
         silent_ns = self._connections.silent_since_ns
-        if silent_ns is None or self._stall_after_ns is None or not self._audio_since_turn or self._words.expect_answer:
+        if silent_ns is None or self._stall_after_ns is None or self._words.expect_answer or self._turn:
             return None
-        return max(silent_ns, self._listened_ns) + self._stall_after_ns
+        return max(silent_ns, self._listened_ns) + min(LISTEN_EVERY_NS, self._stall_after_ns)
 
     @property
     def totals(self) -> op.SessionTotals:

@@ -133,6 +133,7 @@ class VoiceSession:
         output = isinstance(event, _OUTPUTS)
         if output and self._lifecycle.wants_end_of_speech:
             self._search_end_of_speech()
+            self._recent.clear()  # what was searched belongs to a turn that begins
         elif (from_ns := self._lifecycle.listens_from_ns) is not None and from_ns <= now_ns:
             self._search_end_of_speech()
             self._lifecycle.listened(now_ns)
@@ -144,7 +145,6 @@ class VoiceSession:
     def _search_end_of_speech(self) -> None:
         if ended_ns := self._recent.end_of_speech_ns():
             self._step(ev.EndOfSpeech(), ended_ns)
-        self._recent.clear()
 
     def _step(self, event: Event, at_ns: int) -> None:
         for operation in self._lifecycle.step(event, at_ns):

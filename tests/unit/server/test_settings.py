@@ -31,6 +31,10 @@ def test_without_a_key_the_simulator_answers_and_with_one_gemini(monkeypatch: py
         ("VOICESPAN_BACKEND", "vertex", "GOOGLE_CLOUD_PROJECT"),
         ("VOICESPAN_HELLO_TIMEOUT_S", "0", "VOICESPAN_HELLO_TIMEOUT_S"),
         ("LANGFUSE_PUBLIC_KEY", "pk-lf-1", "LANGFUSE_SECRET_KEY"),
+        ("VOICESPAN_TRACE_SCOPE", "call", "VOICESPAN_TRACE_SCOPE"),
+        ("VOICESPAN_PRICES", "cheap", "VOICESPAN_PRICES"),
+        ("VOICESPAN_PRICES", '{"gemini-3.8-live": {"audio": 1}}', "the buckets are input_text"),
+        ("VOICESPAN_PRICES", '{"gemini-3.8-live": {"input_audio": -1}}', "below zero"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str) -> None:
@@ -81,3 +85,15 @@ def test_the_model_knows_who_serves_it(
     assert (model.name, model.provider, model.server_port) == ("gemini-3.8-live", provider, 443)
     assert str(model.server_address).endswith(host)
     assert model.prices is not None
+
+
+def test_own_prices_go_before_the_list_and_name_their_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "AIza-test")
+    monkeypatch.setenv("VOICESPAN_PRICES", '{"gemini-3.8-live": {"input_audio": 2.5}}')
+    upstream = connect_to(load_settings())
+    assert upstream.model.prices is not None
+    assert dict(upstream.model.prices.per_token) == {"input_audio": 2.5e-6}
+    assert upstream.model.prices.source == "settings"
+    assert len(upstream.model.prices.version) == 12
+    assert upstream.chat_model.prices is not None
+    assert upstream.chat_model.prices.source == "genai-prices"

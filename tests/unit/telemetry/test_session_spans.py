@@ -6,14 +6,17 @@ import json
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
 
 from support import langfuse_contract
 from support.received import render_tree
+from support.simulated_call import silence, tone
 from support.story import events
 from support.telling import IDENTITY, MODEL, Recorder, named, tell
-from voicespan import Capture, Close, VoiceSession
+from voicespan import Capture, Close, TraceShape, VoiceSession
 from voicespan import events as ev
 from voicespan.events import ToolOutcome
+from voicespan.operations import Operation, Stalled, StallKind
 
 CALL = "ON MIC VAS I VAE CALL1 RESP1 a A T A GC U TC I VAE A GC VAS INT U TC BYE"
 
@@ -285,3 +288,155 @@ def test_without_an_sdk_it_does_nothing() -> None:
     for event, at in events(CALL):
         session.feed(event, at)
     assert session.trace_id == "0" * 32
+
+
+TWO_TURNS = "ON cc CALL1 RESP1 A GC U TC cc A GC U TC BYE"
+
+
+def test_a_turn_can_be_a_trace_of_its_own_that_is_linked_both_ways() -> None:
+    spans = tell(TWO_TURNS, shape=TraceShape("turn"))
+    session, first, second = (named(spans, name) for name in ("WebSocket Session", "Turn 1", "Turn 2"))
+    assert len({session.trace_id, first.trace_id, second.trace_id}) == 3
+    for turn in (first, second):
+        assert turn.parent_span_id == ""
+        assert turn.attributes["voicespan.entry"] is True
+        assert [(link.span_id, link.attributes) for link in turn.links] == [
+            (session.span_id, {"voicespan.link": "session"})
+        ]
+        assert turn.attributes["session.id"] == session.attributes["session.id"]
+    assert [link.span_id for link in session.links] == [first.span_id, second.span_id]
+    tool = named(spans, "tool-search_nearby")
+    assert (tool.trace_id, tool.parent_span_id) == (first.trace_id, first.span_id)
+
+
+def test_with_auto_turns_split_off_where_the_trace_grows_large() -> None:
+    recorder = Recorder()
+    session = VoiceSession(
+        IDENTITY, MODEL, tracer=recorder.tracer, capture=Capture(on_spans=True), shape=TraceShape("auto")
+    )
+    for event, _ in events(" ".join(["cc A GC U TC"] * 60)):
+        session.feed(ev.UserText("x" * 16_000) if isinstance(event, ev.UserText) else event)
+    session.close(Close(1000, "bye", "client"))
+    spans = recorder.spans()
+    inside = [span for span in spans if span.trace_id == session.trace_id]
+    assert 4_000_000 < sum(len(span.raw) for span in inside) < 5_000_000
+    assert named(spans, "Turn 1") in inside
+    assert named(spans, "Turn 60") not in inside
+
+
+def test_generations_can_be_spans_that_carry_the_usage_of_their_turn() -> None:
+    spans = tell("ON cc CALL1 u RESP1 A T GC U TC I INT U TC BYE", shape=TraceShape(generation_spans=True))
+    turn = named(spans, "Turn 1")
+    assert (turn.kind, turn.attributes["langfuse.observation.type"]) == ("INTERNAL", "span")
+    assert not {"gen_ai.request.model", "gen_ai.usage.input_tokens", "langfuse.observation.usage_details"} & set(
+        turn.attributes
+    )
+    parts = [span for span in spans if span.name == "realtime_inference gemini-3.8-live"]
+    first, second, retracted = parts
+    assert [part.parent_span_id for part in (first, second)] == [turn.span_id] * 2
+    assert retracted.parent_span_id == named(spans, "Turn 2").span_id
+    assert [part.attributes["gen_ai.usage.input_tokens"] for part in parts] == [120, 120, 120]
+    assert [part.attributes["gen_ai.response.finish_reasons"] for part in parts] == [
+        ["tool_call"],
+        ["stop"],
+        ["cancelled"],
+    ]
+    assert "answer" in str(second.attributes["langfuse.observation.output"])
+    session = named(spans, "WebSocket Session")
+    costs = [json.loads(str(part.attributes["langfuse.observation.cost_details"]))["total"] for part in parts]
+    assert session.attributes["voicespan.session.cost"] == pytest.approx(sum(costs))
+
+
+def test_speech_is_a_span_where_the_client_marked_both_of_its_ends() -> None:
+    story = "ON ACS .. AE A PLAY1 .. GC U TC STOP1 VAS .. VAE A GC U TC BYE"
+    speech = [span for span in tell(story, shape=TraceShape(speech_spans=True)) if "speech" in span.name]
+    assert [span.name for span in speech] == ["user_speech"], "the answer was told before its playback stopped"
+    story = "ON ACS .. AE A PLAY1 .. STOP1 GC U TC BYE"
+    spans = tell(story, shape=TraceShape(speech_spans=True))
+    assert [span.name for span in spans if "speech" in span.name] == ["user_speech", "agent_speech"]
+    assert not [span for span in tell(story) if "speech" in span.name], "opt-in"
+
+
+def test_a_tool_that_does_not_block_is_the_sessions_child_with_a_link_to_its_turn() -> None:
+    spans = tell("ON cc ASYNC1 T A GC U TC .. RESP1+ RESP1 T A GC U TC BYE")
+    tool, turn, session = (named(spans, name) for name in ("tool-search_nearby", "Turn 1", "WebSocket Session"))
+    assert tool.parent_span_id == session.span_id
+    assert [(link.span_id, link.attributes) for link in tool.links] == [(turn.span_id, {"voicespan.link": "turn"})]
+    assert tool.end_ns > turn.end_ns
+    assert (tool.attributes["voicespan.tool.blocking"], tool.attributes["voicespan.tool.responses"]) == (False, 2)
+
+
+def test_a_turn_says_what_of_its_prompt_was_billed_before() -> None:
+    spans = tell("cc A GC U TC cc A GC U TC BYE")
+    turns = [named(spans, name).attributes for name in ("Turn 1", "Turn 2")]
+    assert [turn["voicespan.usage.rebilled_input_tokens"] for turn in turns] == [0, 120]
+    assert [turn["voicespan.usage.fresh_input_tokens"] for turn in turns] == [120, 0]
+    session = named(spans, "WebSocket Session").attributes
+    assert session["voicespan.session.fresh_input_tokens"] == 120
+    assert session["voicespan.session.rebilled_input_tokens"] == 120
+
+
+def test_a_stall_is_told_as_it_is_found_and_marks_its_turn() -> None:
+    recorder = Recorder()
+    spans = tell("ON cc ~ BYE", recorder=recorder)
+    turn = named(spans, "Turn 1")
+    assert turn.status == "UNSET"
+    assert turn.attributes["voicespan.turn.end_reason"] == "stalled"
+    assert turn.attributes["voicespan.turn.stall_kind"] == "no_answer"
+    assert turn.attributes["langfuse.observation.level"] == "WARNING"
+    [stall] = [record for record in recorder.logs() if record.event_name == "voicespan.stall"]
+    assert stall.severity == "WARN"
+    assert stall.attributes["voicespan.turn.stall_kind"] == "no_answer"
+
+
+async def test_the_watchdog_needs_no_event_to_find_a_stall() -> None:
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, stall_after_s=0.05)
+    found = asyncio.Event()
+    session.listener = lambda operation: found.set() if type(operation).__name__ == "Stalled" else None
+    session.feed(ev.UserText("hello"))
+    async with asyncio.timeout(5):
+        await found.wait()
+    session.close(Close(1000, "", "client"))
+
+
+async def test_speech_over_a_resumed_connection_that_is_dead_is_found_in_the_audio() -> None:
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, stall_after_s=0.3)
+    stalls: asyncio.Queue[Operation] = asyncio.Queue()
+    session.listener = lambda operation: stalls.put_nowait(operation) if isinstance(operation, Stalled) else None
+    session.feed(ev.Dialing(resumed=True))
+    session.feed(ev.Connected())
+    for pcm in (silence(0.5), tone(1.0), silence(0.6)):
+        session.audio_sent(pcm)
+    async with asyncio.timeout(5):
+        stall = await stalls.get()
+    assert isinstance(stall, Stalled)
+    assert stall.kind is StallKind.RESUMED_DEAD
+    session.close(Close(1000, "", "client"))
+
+
+async def test_silence_over_a_resumed_connection_is_no_stall() -> None:
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, stall_after_s=0.02)
+    session.feed(ev.Dialing(resumed=True))
+    session.feed(ev.Connected())
+    for _ in range(20):
+        session.audio_sent(silence(0.04))
+        await asyncio.sleep(0.01)
+    session.close(Close(1000, "", "client"))
+    assert session.totals.stalls == 0
+
+
+def test_the_session_says_at_every_turn_how_far_it_has_come() -> None:
+    """What is known of a session whose process dies is what stands on its span by then."""
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    for event, at in events("ON cc CALL1 RESP1 A GC U TC"):
+        session.feed(event, session.began_ns + at)
+    open_span = trace.get_current_span(session.context)
+    assert isinstance(open_span, ReadableSpan)
+    known = open_span.attributes or {}
+    assert (known["voicespan.session.turns"], known["voicespan.session.tool_calls"]) == (1, 1)
+    assert known["voicespan.session.cost"] == pytest.approx(5.2e-4)
+    session.close(Close(1000, "", "client"))
