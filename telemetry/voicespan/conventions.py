@@ -6,6 +6,8 @@ are made from these.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from voicespan.tables import (
     GENAI,
     LANGFUSE,
@@ -429,6 +431,34 @@ METRICS[METRIC_SESSIONS_ACTIVE] = Metric(
 METRIC_ERRORS = "voicespan.telemetry.errors"
 METRICS[METRIC_ERRORS] = Metric(
     METRIC_ERRORS, "counter", "{error}", "errors of telemetry's own, swallowed so that the call goes on", OWN, ()
+)
+# What the store and the senders tell of themselves, read when it is collected; no session's attributes.
+SIGNAL = _attribute("voicespan.signal", "string", "traces, logs or scores", OWN)
+
+
+def _self_metric(
+    name: str, instrument: Literal["counter", "gauge"], unit: str, brief: str, attributes: tuple[str, ...] = ()
+) -> str:
+    METRICS[name] = Metric(name, instrument, unit, brief, OWN, attributes)
+    return name
+
+
+METRIC_STORE_QUEUED = _self_metric("voicespan.store.queued", "gauge", "{record}", "what waits to be sent", (SIGNAL,))
+METRIC_STORE_OLDEST = _self_metric(
+    "voicespan.store.oldest_age", "gauge", "s", "how long the oldest of it has waited", (SIGNAL,)
+)
+METRIC_STORE_SIZE = _self_metric("voicespan.store.size", "gauge", "By", "the store's files on disk")
+METRIC_STORE_WRITTEN = _self_metric("voicespan.store.written", "counter", "{record}", "records stored")
+METRIC_STORE_DROPPED = _self_metric("voicespan.store.dropped", "counter", "{record}", "records lost to a bound")
+METRIC_STORE_RECOVERED = _self_metric(
+    "voicespan.store.recovered_sessions", "counter", "{session}", "sessions closed for a process that died"
+)
+METRIC_SENDER_SENT = _self_metric("voicespan.sender.sent", "counter", "{record}", "records accepted", (SIGNAL,))
+METRIC_SENDER_REJECTED = _self_metric(
+    "voicespan.sender.rejected", "counter", "{record}", "records that the receiver refused for good", (SIGNAL,)
+)
+METRIC_SENDER_FAILED = _self_metric(
+    "voicespan.sender.failed", "counter", "{request}", "requests that failed and are tried again", (SIGNAL,)
 )
 
 # --- spans ----------------------------------------------------------------------------------------------------------

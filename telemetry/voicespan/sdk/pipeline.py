@@ -17,12 +17,14 @@ from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetr
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
+from voicespan import conventions as c
 from voicespan.sdk.endpoint import Endpoint, endpoint_from_environment
 from voicespan.sdk.processors import IdentityLogProcessor, IdentityProcessor, StoreLogProcessor, StoreProcessor
 from voicespan.sdk.scores import Scores, scores_endpoint
+from voicespan.sdk.self_metrics import observe
 from voicespan.sdk.sender import Sender
 from voicespan.sdk.signals import Signal
-from voicespan.sdk.store import Store
+from voicespan.sdk.store import Bounds, Store
 from voicespan.sdk.transport import transport_for
 
 logger = logging.getLogger(__name__)
@@ -71,9 +73,12 @@ def configure(
     *,
     service_version: str,
     set_global: bool = True,
+    bounds: Bounds | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Pipeline:
     """Build the providers from the standard OTEL_* variables, and make them the program's.
+
+    Without a `store_path` what waits to be sent waits in memory, and is gone with the process.
 
     Raises:
         EndpointError: an OTEL_EXPORTER_OTLP_* variable cannot be understood.
@@ -82,7 +87,7 @@ def configure(
     resource = Resource.create({SERVICE_VERSION: service_version})
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "voicespan"}))
-    store = Store(store_path, send=endpoints)
+    store = Store(store_path, send=endpoints, bounds=bounds or Bounds())
     senders = {signal: Sender(store, transport_for(endpoint, signal), signal) for signal, endpoint in endpoints.items()}
     # No shutdown at exit: uvicorn dies by its signal and skips it, so the program calls `Pipeline.shutdown` itself.
     tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -96,6 +101,7 @@ def configure(
         trace.set_tracer_provider(tracer_provider)
         metrics.set_meter_provider(meter_provider)
         _logs.set_logger_provider(logger_provider)
+    observe(meter_provider.get_meter(c.SCOPE), store, senders)
     scores = Scores(store) if Signal.SCORES in endpoints else None
     return Pipeline(tracer_provider, meter_provider, logger_provider, store, scores, senders, endpoints)
 

@@ -39,22 +39,35 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a store may keep: beyond the bytes or the age the oldest are dropped, and counted where nobody had them.
+
+    `synchronous` is SQLite's: with FULL what is committed survives power loss too, at an fsync per commit.
+    """
+
+    max_bytes: int = MAX_BYTES
+    max_age_s: float = MAX_AGE_S
+    synchronous: Synchronous = "NORMAL"
+
+
+@dataclass(frozen=True, slots=True)
 class StoreStats:
-    """Counts since the process began, and what waits or is set aside now."""
+    """Counts since the process began, and what waits or is set aside now. Ages are in seconds."""
 
     written: int
     dropped: int
     recovered_sessions: int
-    queued: int
-    rejected: int
+    queued: dict[Signal, int]
+    oldest_age_s: dict[Signal, float]
+    size_bytes: int
     in_memory: bool
+    writing: bool
 
 
 class Store:
     """The records of this host. A `path` that cannot be written keeps them in memory and says so; None just does.
 
-    `send` names the signals that somebody sends: their records wait in the outbox. Beyond `max_bytes` or `max_age_s`
-    the oldest are dropped, and counted where nobody had them. `synchronous` is SQLite's: FULL survives power loss too.
+    `send` names the signals that somebody sends: their records wait in the outbox.
     """
 
     def __init__(
@@ -62,19 +75,19 @@ class Store:
         path: Path | None,
         *,
         send: Collection[Signal] = (),
-        max_bytes: int = MAX_BYTES,
-        max_age_s: float = MAX_AGE_S,
-        synchronous: Synchronous = "NORMAL",
+        bounds: Bounds | None = None,
     ) -> None:
         self._send = frozenset(send)
         self._lock = threading.Lock()
         self._closed = False
         self._written = self._lost = self._recovered = self._since_prune = self._bytes_since_prune = 0
         self._queued: Counter[Signal] = Counter()
+        self._oldest_s: dict[Signal, int] = {}
         self._listeners: list[tuple[Signal, Callable[[], None]]] = []
-        database, self._owner, self.path = _open(path, synchronous)
-        self._max_bytes = max_bytes if self.path else min(max_bytes, MAX_BYTES_IN_MEMORY)
-        self._max_age_s = max_age_s
+        bounds = bounds or Bounds()
+        database, self._owner, self.path = _open(path, bounds.synchronous)
+        self._max_bytes = bounds.max_bytes if self.path else min(bounds.max_bytes, MAX_BYTES_IN_MEMORY)
+        self._max_age_s = bounds.max_age_s
         self._tables = Tables(database, self._owner.name)
         self._keep_house()
         self.prune(self._max_bytes, self._max_age_s)
@@ -208,6 +221,9 @@ class Store:
                 batch = self._tables.next_batch(signal, max_records, max_bytes)
                 if batch is None:
                     self._queued[signal] = 0  # a neighbour's pruning is not ours to count
+                    self._oldest_s.pop(signal, None)
+                else:
+                    self._oldest_s[signal] = batch.oldest_s
                 return batch
 
         return self._unless_damaged(read)
@@ -236,21 +252,27 @@ class Store:
 
         return self._unless_damaged(read)
 
-    def stats(self) -> StoreStats:
-        """Counts, and what waits."""
+    def rejected_count(self) -> int:
+        """How many records are set aside in the store, whoever did that."""
 
         def read() -> int:
             with self._lock:
                 return self._tables.count_rejected()
 
-        rejected = self._unless_damaged(read)
+        return self._unless_damaged(read)
+
+    def stats(self) -> StoreStats:
+        """Counts, and what waits; from numbers at hand, without a look into the file."""
+        now_s = time.time()
         return StoreStats(
             written=self._written,
             dropped=self._lost + self._writer.dropped,
             recovered_sessions=self._recovered,
-            queued=self._queued.total() + self._writer.pending,
-            rejected=rejected,
+            queued={signal: self._queued[signal] for signal in Signal if signal in self._send},
+            oldest_age_s={signal: max(0.0, now_s - oldest_s) for signal, oldest_s in self._oldest_s.copy().items()},
+            size_bytes=size_on_disk(self.path) if self.path else 0,
             in_memory=self.path is None,
+            writing=self._writer.alive and not self._writer.failing,
         )
 
     @contextmanager
@@ -287,6 +309,15 @@ class Store:
         for signal in self._send:
             self.queued(signal)
         self._notify(self._send)
+
+
+def size_on_disk(path: Path) -> int:
+    """Bytes of a store's file and of its write-ahead log."""
+    size = 0
+    for name in (path.name, f"{path.name}-wal"):
+        with suppress(OSError):
+            size += path.with_name(name).stat().st_size
+    return size
 
 
 def _open(path: Path | None, synchronous: Synchronous) -> tuple[sqlite3.Connection, Owner, Path | None]:

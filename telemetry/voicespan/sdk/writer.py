@@ -68,6 +68,7 @@ class Writer:
 
     def __init__(self, commit: Callable[[Work], None], idle: Callable[[], None], idle_every_s: float) -> None:
         self.dropped = 0
+        self.failing = False
         self._commit = commit
         self._idle = idle
         self._idle_every_s = idle_every_s
@@ -76,7 +77,6 @@ class Writer:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._told_s = float("-inf")
-        self._failing = False
         self._thread = threading.Thread(target=self._write_forever, name="voicespan-store", daemon=True)
         self._thread.start()
 
@@ -155,8 +155,8 @@ class Writer:
             if taken.work:
                 self._commit(taken.work)
         except sqlite3.OperationalError as error:  # locked by a stranger, or the disk is full: they wait
-            if not self._failing:
-                self._failing = True
+            if not self.failing:
+                self.failing = True
                 waiting = len(taken.work.records)
                 logger.warning("the store cannot be written (%s): %d records wait in memory", error, waiting)
             return False
@@ -165,7 +165,7 @@ class Writer:
             self._drop(len(taken.work.records))
             committed = False
         else:
-            self._failing = False
+            self.failing = False
             self._noted.update(taken.work.opened)
             self._noted -= taken.work.ended
         for mark in taken.marks:

@@ -56,7 +56,7 @@ def test_spans_arrive_in_order_and_leave_the_outbox(store: Store, receiver: Otlp
     received = receiver.spans.wait_count(700)
     assert [span.name for span in received] == names
     assert sender.stop(5)
-    assert store.stats().queued == 0
+    assert store.stats().queued[Signal.TRACES] == 0
     assert sender.stats.sent == 700
     assert receiver.requests.all()[0].headers["authorization"] == "Basic abc"
     assert receiver.requests.all()[0].headers["content-encoding"] == "gzip"
@@ -93,7 +93,7 @@ def test_what_will_not_pass_is_set_aside_and_the_rest_goes_on(
     end_spans(store, "healthy")
     assert [span.name for span in receiver.spans.wait_count(1)] == ["healthy"]
     assert sender.stop(5)
-    assert (sender.stats.rejected, store.stats().rejected, store.stats().queued) == (1, 1, 0)
+    assert (sender.stats.rejected, store.rejected_count(), store.stats().queued[Signal.TRACES]) == (1, 1, 0)
     assert str(status) in sender.stats.last_error
 
 
@@ -111,7 +111,7 @@ def test_stopping_with_nobody_there_leaves_spans_to_the_next_start(store: Store,
     sender = start(store, receiver)
     end_spans(store, "later")
     assert not sender.stop(5), "something is left"
-    assert store.stats().queued == 1
+    assert store.stats().queued[Signal.TRACES] == 1
     receiver.start()
     again = start(store, receiver)
     receiver.spans.wait_count(1)
@@ -146,7 +146,7 @@ def test_a_batch_that_is_too_large_is_halved_and_one_span_that_is_is_set_aside(
     sender = start(store, receiver)
     assert [span.name for span in receiver.spans.wait_count(3)] == ["span 1", "span 2", "span 3"]
     assert sender.stop(5)
-    assert store.stats().rejected == 1
+    assert store.rejected_count() == 1
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_receiver_without_logs_is_told_of_once_and_spans_go_on(
             while store.queued(Signal.LOGS):
                 store.flush(5)
         assert sender.stop(5)
-    assert (sender.stats.rejected, sender.stats.failed_posts, store.stats().rejected) == (3, 0, 3)
+    assert (sender.stats.rejected, sender.stats.failed_posts, store.rejected_count()) == (3, 0, 3)
     assert len([r for r in caplog.records if r.name == "voicespan.sdk.sender" and r.levelno == logging.WARNING]) == 1
 
 
@@ -163,7 +163,7 @@ def test_scores_are_retried_set_aside_or_counted_as_langfuse_answers(
     sent = [[score["id"] for score in json.loads(request.body)] for request in langfuse.requests.all()]
     assert sent == [["id-1"], ["id-1"], ["id-2"], ["id-3"]]
     stats = sender.stats
-    assert (stats.sent, stats.failed_posts, stats.rejected, store.stats().rejected) == (1, 1, 2, 1)
+    assert (stats.sent, stats.failed_posts, stats.rejected, store.rejected_count()) == (1, 1, 2, 1)
 
 
 @pytest.mark.parametrize("score", [{"value": 1}, {"name": "", "value": 1}, {"name": "x", "value": float("nan")}])
@@ -205,7 +205,7 @@ def test_logs_that_nobody_sends_do_not_wait(tmp_path: Path) -> None:
     pipeline.logger_provider.get_logger("t").emit(event_name="stays", context=Context())
     assert pipeline.store.flush(5)
     assert pipeline.store.stats().written == 1
-    assert pipeline.store.stats().queued == 0
+    assert pipeline.store.stats().queued == {Signal.TRACES: 0, Signal.SCORES: 0}
     pipeline.shutdown(5)
 
 
