@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import Annotated
 
 import httpx2
-from fastapi import FastAPI, HTTPException, Query, WebSocket
+from fastapi import FastAPI, HTTPException, Query, Response, WebSocket
 from fastapi import Path as PathParameter
 from google.auth.exceptions import GoogleAuthError
 from google.genai import errors
@@ -20,17 +20,21 @@ from pydantic import BaseModel, Field
 from voicespan.langfuse import LangfuseClient
 from voicespan.sdk import pipeline as sdk
 from voicespan.sdk.reading import StoredSpan, TraceSummary, reader_of
-from voicespan.sdk.store import Store
+from voicespan.sdk.store import Bounds, Store
 from voicespan.session_scores import Score
 from voicespan_server import __version__, voice
 from voicespan_server.chat import ChatRequest, ChatResponse, chat
+from voicespan_server.drain import Drain, end_with_parent, in_thread_of_its_own
 from voicespan_server.live import Upstream, connect_to
 from voicespan_server.settings import Settings, load_settings, read_dotenv
 from voicespan_server.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-HEALTH = "/healthz"
+HEALTH, READY = "/healthz", "/readyz"
+# A record that has waited this long is a sign of an outage.
+LATE_S = 30.0
+LANGFUSE_CLOSE_S = 2.0
 TraceId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
 
 
@@ -48,13 +52,36 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.upstream: Upstream = connect_to(settings)
-        self.pipeline: sdk.Pipeline = sdk.configure(settings.store_path, service_version=__version__)
+        self.pipeline: sdk.Pipeline = sdk.configure(
+            settings.store_path if settings.store == "on" else None,
+            service_version=__version__,
+            bounds=Bounds(settings.store_max_mb << 20, settings.store_max_days * 86_400, settings.store_synchronous),
+        )
+        self.drain = Drain(settings.drain_s)
         self.telemetry = Telemetry.of(self.pipeline)
         self.langfuse = _langfuse(settings)
 
+    def telemetry_faults(self) -> list[str]:
+        """What somebody ought to look at, in words; empty where all is well."""
+        stats = self.pipeline.store.stats()
+        faults = []
+        if stats.in_memory and self.settings.store == "on":
+            faults.append("the store's file cannot be used: traces are kept in memory")
+        if not stats.writing:
+            faults.append("the store cannot be written")
+        if stats.dropped:
+            faults.append(f"{stats.dropped} records were dropped")
+        for signal, age_s in stats.oldest_age_s.items():
+            if age_s > LATE_S:
+                faults.append(f"{signal} wait since {age_s:.0f} s: {self.pipeline.senders[signal].stats.last_error}")
+        for signal, sender in self.pipeline.senders.items():
+            if sender.stats.rejected:
+                faults.append(f"{sender.stats.rejected} {signal} were refused: {sender.stats.last_error}")
+        return faults
+
     async def check_langfuse(self) -> None:
         """Say at the start, not at the first lost score, that the keys are wrong."""
-        if self.langfuse and (fault := await asyncio.to_thread(self.langfuse.check)):
+        if self.langfuse and (fault := await in_thread_of_its_own(self.langfuse.check)):
             logger.warning("Langfuse: %s", fault)
 
     def langfuse_link(self, trace_id: str) -> str | None:
@@ -66,10 +93,13 @@ class Server:
 
     async def stop(self) -> None:
         """Bring telemetry out, within bounds. uvicorn dies by its signal afterwards, so nothing later would run."""
-        if not await asyncio.to_thread(self.pipeline.shutdown):
-            logger.warning("not all could be sent; what is left stays in %s", self.pipeline.store.path)
+        kept = self.pipeline.store.path
+        if not await in_thread_of_its_own(self.pipeline.shutdown):
+            logger.warning("not all could be sent; what is left %s", f"stays in {kept}" if kept else "is lost")
         if self.langfuse:
-            await asyncio.to_thread(self.langfuse.close)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LANGFUSE_CLOSE_S):
+                    await in_thread_of_its_own(self.langfuse.close)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -85,10 +115,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        checking = asyncio.create_task(server.check_langfuse())
-        yield
-        checking.cancel()
-        await server.stop()
+        try:
+            end_with_parent()
+            checking = asyncio.create_task(server.check_langfuse())
+            with server.drain.on_signals():
+                yield
+            checking.cancel()
+        finally:
+            await server.stop()
 
     app = FastAPI(title="Voicespan", version=__version__, lifespan=lifespan)
     app.state.server = server
@@ -97,7 +131,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     FastAPIInstrumentor.instrument_app(
         app,
         # Nor do its own health, its pages and the reading of traces make traces.
-        excluded_urls=f"{voice.PATH},{HEALTH},/v1/traces,/docs,/openapi.json,/favicon.ico",
+        excluded_urls=f"{voice.PATH},{HEALTH},{READY},/v1/traces,/docs,/openapi.json,/favicon.ico",
         tracer_provider=server.pipeline.tracer_provider,
         meter_provider=server.pipeline.meter_provider,
         exclude_spans=["receive", "send"],
@@ -108,7 +142,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _add_routes(app: FastAPI, server: Server) -> None:
     @app.websocket(voice.PATH)
     async def voice_socket(websocket: WebSocket) -> None:
-        await voice.voice(websocket, server.settings, server.upstream, server.telemetry)
+        if server.drain.draining:
+            await voice.refuse(websocket, server.telemetry, 503, "the server is stopping")
+            return
+        with server.drain.call():
+            await voice.voice(websocket, server.settings, server.upstream, server.telemetry)
 
     @app.post("/v1/chat")
     async def post_chat(request: ChatRequest) -> ChatResponse:
@@ -159,9 +197,18 @@ def _add_routes(app: FastAPI, server: Server) -> None:
             "version": __version__,
             "backend": server.upstream.backend,
             "model": server.upstream.model.name,
-            "store": asdict(await asyncio.to_thread(server.pipeline.store.stats)),
+            "calls": server.drain.calls,
+            "telemetry": server.telemetry_faults() or "ok",
+            "store": asdict(server.pipeline.store.stats()),
             "senders": {signal: asdict(sender.stats) for signal, sender in server.pipeline.senders.items()},
         }
+
+    @app.get(READY)
+    async def readyz(response: Response) -> dict[str, object]:
+        """Whether the server wants new calls. Telemetry that fails is told of, and is no reason to refuse any."""
+        if server.drain.draining:
+            response.status_code = 503
+        return {"ready": not server.drain.draining, "telemetry": server.telemetry_faults() or "ok"}
 
 
 def _langfuse(settings: Settings) -> LangfuseClient | None:

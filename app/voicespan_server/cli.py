@@ -29,6 +29,8 @@ WIDTH = None if sys.stdout.isatty() else 140
 out = Console(width=WIDTH)
 err = Console(stderr=True, width=WIDTH)
 
+APPLICATION = "voicespan_server.app:create_app"
+
 Host = Annotated[str | None, typer.Option(help="Address to listen on (VOICESPAN_HOST; 127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (VOICESPAN_PORT; 8000). 0 picks a free one.")]
 
@@ -67,16 +69,22 @@ def serve(
     import uvicorn
 
     from voicespan.sdk.endpoint import endpoint_from_environment
+    from voicespan_server import workers as worker_processes
 
     endpoint = endpoint_from_environment()  # a fault is told once here, not by every worker
     with _settled(host, port) as settings:
         out.print(
             f"Voicespan on http://{settings.host}:{settings.port}: {settings.model} by {settings.chosen_backend}; "
-            f"OTLP to {endpoint.url if endpoint else 'nowhere'}, traces in {settings.store_path}",
+            f"OTLP to {endpoint.url if endpoint else 'nowhere'}, "
+            f"traces in {settings.store_path if settings.store == 'on' else 'memory'}",
             highlight=False,
             soft_wrap=True,
         )
-        uvicorn.run("voicespan_server.app:create_app", factory=True, workers=workers, **_uvicorn_options(settings))
+        options = _uvicorn_options(settings)
+        if workers > 1:
+            worker_processes.serve(uvicorn.Config(APPLICATION, factory=True, workers=workers, **options))
+        else:
+            uvicorn.run(APPLICATION, factory=True, **options)
 
 
 @app.command()

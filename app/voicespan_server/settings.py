@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     # Audio that waits for the model: what is older would only delay the answer.
     max_uplink_ms: int = Field(default=1000, ge=100)
     max_frame_bytes: int = Field(default=32_768, ge=640)
+    drain_s: float = Field(default=0.0, ge=0)
 
     # the connection to the model
     setup_timeout_s: float = Field(default=15.0, gt=0)
@@ -76,7 +77,11 @@ class Settings(BaseSettings):
     speech_spans: bool = False
     # US dollars per million tokens by model and usage bucket, in front of the price list that comes along.
     prices: dict[str, dict[str, float]] = Field(default_factory=dict)
+    store: Literal["on", "off"] = "on"
     store_path: Path = Field(default_factory=default_store_path)
+    store_max_mb: int = Field(default=512, ge=1)
+    store_max_days: float = Field(default=30.0, gt=0)
+    store_synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
     langfuse_public_key: str | None = Field(default=None, validation_alias="LANGFUSE_PUBLIC_KEY")
     langfuse_secret_key: SecretStr | None = Field(default=None, validation_alias="LANGFUSE_SECRET_KEY")
     langfuse_base_url: str = Field(

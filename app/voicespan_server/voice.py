@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import cast
 
 from fastapi import WebSocket, WebSocketDisconnect
+from fastapi.responses import PlainTextResponse
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
@@ -111,6 +112,17 @@ async def voice(websocket: WebSocket, settings: Settings, upstream: Upstream, te
     finally:
         telemetry.score_session(identity.session_id, call.outcomes)
     await socket.close(ended.close)
+
+
+async def refuse(websocket: WebSocket, telemetry: Telemetry, status: int, reason: str) -> None:
+    """Answer the upgrade with an HTTP status instead of a call, and tell of it."""
+    span = _start_voice_session(telemetry.tracer, websocket)
+    try:
+        span.set_attribute("http.response.status_code", status)
+        span.set_status(Status(StatusCode.ERROR, reason))
+        await websocket.send_denial_response(PlainTextResponse(reason, status, headers={"Retry-After": "1"}))
+    finally:
+        span.end()
 
 
 def new_identity(backend: str, user_id: str | None, session_id: str | None = None) -> Identity:
