@@ -181,10 +181,11 @@ class SessionSpans:
         if self._shape.speech_spans:
             self._speech(record)
         self._money.add(bill)
+        # The session says at every turn how far it has come: should the process die, that is what is known of it.
+        # Before the turn ends, for the store notes the session together with it.
+        self._session.set_attributes(tot.session_totals(self._totals, self._money, input_audio_s))
         span.end(record.end_ns)
         self._weigh(found)
-        # The session says at every turn how far it has come: should the process die, that is what is known of it.
-        self._session.set_attributes(tot.session_totals(self._totals, self._money, input_audio_s))
 
     def _text_of(self, record: op.TurnRecord) -> Attributes:
         """The words of a turn, where any may leave."""
