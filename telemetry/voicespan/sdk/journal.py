@@ -23,6 +23,7 @@ from voicespan.sdk.signals import Signal
 from voicespan.sdk.tables import OpenRow, Tables
 
 PROCESS_DIED: Final = "process_died"
+_TOTALS = "voicespan.session."
 _TURN_NAME = re.compile(re.escape(c.TURN).replace(r"\{index\}", r"(\d+)"))
 
 
@@ -103,6 +104,9 @@ def _close(span: Span, last_ns: int) -> None:
     _set(span, c.ERROR_TYPE, AnyValue(string_value=PROCESS_DIED))
     if span.name == c.WEBSOCKET_SESSION:
         _set(span, c.SESSION_CLOSE_INITIATOR, AnyValue(string_value="process"))
+        stated = [(pair.key, pair.value) for pair in span.attributes if pair.key.startswith(_TOTALS)]
+        for key, value in stated:  # once more where Langfuse can filter by it, as on a session that ended itself
+            _set(span, c.LF_METADATA + key.removeprefix(_TOTALS), value)
     elif turn := _TURN_NAME.fullmatch(span.name):
         _set(span, c.TURN_INDEX, AnyValue(int_value=int(turn[1])))
         _set(span, c.TURN_END_REASON, AnyValue(string_value="error"))

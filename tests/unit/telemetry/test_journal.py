@@ -113,6 +113,8 @@ def test_what_was_open_when_the_process_was_killed_is_closed_at_the_next_start(p
         # The last that is known of this session is when the tool began.
         assert span.end_ns == tool.start_ns < died_ns
     assert session.attributes[c.SESSION_CLOSE_INITIATOR] == "process"
+    assert session.attributes[c.LF_METADATA + "turns"] == 1
+    assert session.attributes[c.LF_METADATA + "close_initiator"] == "process"
     assert (session.attributes[c.SESSION_TURNS], session.attributes[c.SESSION_COST]) == (1, 0.25)
     assert (second.attributes[c.TURN_INDEX], second.attributes[c.TURN_END_REASON]) == (2, "error")
     assert tool.attributes[c.TOOL_OUTCOME] == "orphaned"
