@@ -2,10 +2,10 @@
 PYTHON_BIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs lock clean runtime dev
+.PHONY: help demo test verify-live check docs lock clean runtime dev
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: runtime ## serve, place one spoken call, print its trace; ONCE=1 ends after it
 	.venv/bin/voicespan demo $(if $(ONCE),--once)
@@ -13,6 +13,9 @@ demo: runtime ## serve, place one spoken call, print its trace; ONCE=1 ends afte
 test: dev ## all tests; ARGS goes to pytest. Without a collector its tests are skipped and named
 	@PYTHON=$(PYTHON_BIN) scripts/build-collector >/dev/null || test "$$VOICESPAN_REQUIRE_ALL" != 1
 	$(PYTHON_BIN) -m pytest $(ARGS)
+
+verify-live: runtime ## with real keys: one call, then Langfuse's copy of it compared field by field
+	.venv/bin/voicespan verify-live $(ARGS)
 
 check: dev ## style, types and the arrows between the packages
 	.venv/bin/ruff check .

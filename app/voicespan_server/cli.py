@@ -139,6 +139,23 @@ def call(
     out.print(f"trace {trace_id}", highlight=False)
 
 
+@app.command("verify-live")
+def verify_live(
+    otlp_endpoint: Annotated[str | None, typer.Option(help="A collector that runs already, OTLP over HTTP.")] = None,
+    deadline_s: Annotated[float, typer.Option(min=1, help="How long Langfuse may take to show what it took.")] = 120,
+) -> None:
+    """Place one call with real keys and compare what Langfuse has of it, field by field."""
+    from voicespan_server import verify
+    from voicespan_server.settings import load_settings
+
+    if needed := verify.missing(load_settings()):
+        err.print("\n".join(["verify-live needs:", *needed]), style="red", highlight=False, soft_wrap=True)
+        raise typer.Exit(2)
+    with _settled("127.0.0.1", 0) as settings:
+        options = _uvicorn_options(settings)
+        raise typer.Exit(verify.run(settings, out, options, otlp_endpoint=otlp_endpoint, deadline_s=deadline_s))
+
+
 @traces.command("list")
 def list_traces(
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,

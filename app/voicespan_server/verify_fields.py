@@ -77,6 +77,11 @@ def score_fields(sent: Iterable[Score], arrived: Mapping[str, object]) -> list[F
     return [_near(f"score: {score.name}", score.value, arrived.get(score.name), 1e-9) for score in sent]
 
 
+def score_names_field(sent: set[str], arrived: set[str]) -> Field:
+    """The scores that the server gives a session when it is over."""
+    return _equal("score: names of the session's own", sorted(sent), sorted(arrived))
+
+
 def _observation_fields(span: StoredSpan, row: ObservationV2) -> list[Field]:
     kind = str(span.attributes.get(c.LF_TYPE, "span"))
     found = [
@@ -124,12 +129,20 @@ def _chat_fields(span: StoredSpan, row: ObservationV2) -> list[Field]:
 
 def _metadata_fields(span: StoredSpan, row: ObservationV2) -> list[Field]:
     """The numbers that stand on top of the metadata, where Langfuse's filters find them."""
-    metadata = row.metadata or {}
     return [
-        _near(f"metadata {key.removeprefix(c.LF_METADATA)}", value, metadata.get(key.removeprefix(c.LF_METADATA)), 1e-9)
-        for key, value in span.attributes.items()
-        if key.startswith(c.LF_METADATA) and isinstance(value, int | float) and not isinstance(value, bool)
+        _near(f"metadata {name}", value, _lookup(row.metadata or {}, name), 1e-9)
+        for name, value in ((key.removeprefix(c.LF_METADATA), value) for key, value in span.attributes.items())
+        if c.LF_METADATA + name in span.attributes and isinstance(value, int | float) and not isinstance(value, bool)
     ]
+
+
+def _lookup(metadata: Mapping[str, object], name: str) -> object:
+    """A name with dots, or the path that it is of objects in objects."""
+    if name in metadata or "." not in name:
+        return metadata.get(name)
+    first, rest = name.split(".", maxsplit=1)
+    inner = metadata.get(first)
+    return _lookup(inner, rest) if isinstance(inner, dict) else None
 
 
 def _equal(name: str, sent: object, arrived: object) -> Field:
