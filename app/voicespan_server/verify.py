@@ -218,7 +218,8 @@ def _compare(server: Server, client: LangfuseClient, placed: Placed, deadline_s:
     sent = expected(_stored(server, placed.trace_id))
     own = _own_scores(sent)
     deadline = time.monotonic() + deadline_s
-    rows = _poll(lambda: client.observations(placed.trace_id), lambda found: len(found) >= len(sent), deadline)
+    ids = {span.span_id for span in sent}
+    rows = _poll(lambda: client.observations(placed.trace_id), lambda found: ids <= {row.id for row in found}, deadline)
     began = datetime.fromtimestamp(min(span.start_ns for span in sent) / 1e9, UTC)
     since, until = began - timedelta(minutes=1), datetime.now(UTC) + timedelta(minutes=1)
     sums = _poll(

@@ -1,4 +1,4 @@
-"""`voicespan verify-live` with the simulator, the real collector and a stand-in for Langfuse: it passes and it fails."""
+"""`voicespan verify-live` with the simulator, the real collector and a stand-in for Langfuse: passing and failing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.collector import CollectorProcess
 from support.langfuse_sink import LangfuseSink
 from voicespan_simulator.process import SimulatorProcess
 
@@ -149,3 +150,26 @@ def test_a_collector_that_cannot_be_had_is_told(environ: dict[str, str], tmp_pat
     done = verify(tmp_path, **{**environ, "OTELCOL_BIN": "/nowhere/otelcol"})
     assert done.returncode == 2, done.stdout + done.stderr
     assert "--otlp-endpoint" in done.stdout
+
+
+@pytest.mark.collector
+def test_a_collector_that_runs_already_can_be_named(
+    environ: dict[str, str], collector: CollectorProcess, tmp_path: Path
+) -> None:
+    del environ["OTELCOL_BIN"]
+    done = verify(tmp_path, "--otlp-endpoint", collector.http_endpoint, **environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"OTLP to   {collector.http_endpoint}" in done.stdout
+
+
+@pytest.mark.collector
+def test_a_model_that_cannot_be_reached_fails_it(
+    environ: dict[str, str], langfuse: LangfuseSink, tmp_path: Path
+) -> None:
+    done = verify(tmp_path, **{**environ, "VOICESPAN_SIMULATOR_URL": "https://127.0.0.1:1"})
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("verify-live: failed: ")
+    assert "Traceback" not in done.stderr
+    assert_no_key(done)
+    # What happened until then is told all the same.
+    assert "WebSocket Session" in {span.name for span in langfuse.spans.wait_count(2)}

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
 from voicespan.events import ToolOutcome
 from voicespan.operations import EndReason, EndTool, EndTurn, InterruptionCause, Operation, StartSource, TurnRecord
-from voicespan.session_scores import Outcomes, Score, score_environment, session_scores
+from voicespan.session_scores import (
+    COMPLETION,
+    INTERRUPTION_RATE,
+    RESPONSIVE_S,
+    RESPONSIVENESS,
+    TOOL_SUCCESS,
+    Outcomes,
+    Score,
+    score_environment,
+    session_scores,
+)
 
 
 def turn(
@@ -106,3 +117,10 @@ def test_a_score_is_posted_under_a_stable_id() -> None:
 )
 def test_a_score_is_filed_where_its_sessions_spans_are(name: str, filed: str | None) -> None:
     assert score_environment(name) == filed
+
+
+def test_the_page_has_every_score_and_the_limit() -> None:
+    page = (Path(__file__).parents[3] / "docs/langfuse.md").read_text()
+    for name in (RESPONSIVENESS, TOOL_SUCCESS, INTERRUPTION_RATE, COMPLETION):
+        assert f"| `{name}` |" in page
+    assert f"time to first audio ≤ {RESPONSIVE_S:g} s" in page
