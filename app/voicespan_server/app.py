@@ -17,12 +17,13 @@ from google.genai import errors
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from pydantic import BaseModel, Field
 
+from voicespan import conventions as c
 from voicespan.langfuse import LangfuseClient
 from voicespan.sdk import pipeline as sdk
 from voicespan.sdk.reading import StoredSpan, TraceSummary, reader_of
 from voicespan.sdk.store import Bounds, Store
 from voicespan.session_scores import Score
-from voicespan_server import __version__, voice
+from voicespan_server import __version__, loop_lag, voice
 from voicespan_server.chat import ChatRequest, ChatResponse, chat
 from voicespan_server.drain import Drain, end_with_parent, in_thread_of_its_own
 from voicespan_server.live import Upstream, connect_to
@@ -117,10 +118,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
             end_with_parent()
-            checking = asyncio.create_task(server.check_langfuse())
+            meter = server.pipeline.meter_provider.get_meter(c.SCOPE)
+            beside = [
+                asyncio.create_task(server.check_langfuse()),
+                asyncio.create_task(loop_lag.watch(loop_lag.histogram(meter))),
+            ]
             with server.drain.on_signals():
                 yield
-            checking.cancel()
+            for task in beside:
+                task.cancel()
         finally:
             await server.stop()
 

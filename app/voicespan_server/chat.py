@@ -22,7 +22,16 @@ from voicespan.estimate import Bill
 from voicespan.gemini import content_usage
 from voicespan.guard import guarded
 from voicespan.messages import Conversation
-from voicespan.operations import EndReason, EndTool, StartSource, StartTool, ToolRecord, TurnRecord
+from voicespan.metrics import ModelMetrics
+from voicespan.operations import (
+    EndReason,
+    EndTool,
+    GenerationRecord,
+    StartSource,
+    StartTool,
+    ToolRecord,
+    TurnRecord,
+)
 from voicespan_server.live import Upstream
 from voicespan_server.settings import Settings
 from voicespan_server.telemetry import Telemetry
@@ -63,21 +72,22 @@ class ChatResponse(BaseModel):
 class Exchange:
     """One question on its way to an answer: what was said, called and counted so far."""
 
-    def __init__(self, question: str, context: Context, telemetry: Telemetry) -> None:
+    def __init__(self, question: str, context: Context, telemetry: Telemetry, metrics: ModelMetrics) -> None:
         self.question = question
         self.context = context
+        self.metrics = metrics
         self.tracer, self.capture = telemetry.tracer, telemetry.capture
         self.tools: list[ToolRecord] = []
         self.usage: Usage | None = None
         self.text = ""
-        self.generations = 0
+        self.generations: list[GenerationRecord] = []
         self.finish_reason: str | None = None
 
-    def book(self, response: types.GenerateContentResponse) -> None:
+    def book(self, response: types.GenerateContentResponse, began_ns: int) -> None:
         """Count one answer of the model."""
-        self.generations += 1
-        if response.usage_metadata:
-            usage = content_usage(response.usage_metadata)
+        usage = content_usage(response.usage_metadata) if response.usage_metadata else None
+        self.generations.append(GenerationRecord(began_ns, time.time_ns(), usage))
+        if usage:
             self.usage = usage if self.usage is None else self.usage + usage
         if response.candidates and response.candidates[0].finish_reason:
             self.finish_reason = response.candidates[0].finish_reason.value
@@ -91,15 +101,27 @@ class Exchange:
             kind=SpanKind.INTERNAL,
             attributes=attr.tool_start(start, self.capture),
         )
-        token = otel_context.attach(trace.set_span_in_context(span, self.context))
+        context = trace.set_span_in_context(span, self.context)
+        token = otel_context.attach(context)
         try:
             end = await run_tool(name, arguments)
-            _describe_tool(span, EndTool(call_id, time.time_ns(), end.outcome, end.response, end.error), self.capture)
+            ended = EndTool(call_id, time.time_ns(), end.outcome, end.response, end.error, responses=1)
+            _describe_tool(span, ended, self.capture)
+            self._measure_tool(start, ended, context)
         finally:
             otel_context.detach(token)
             span.end()
         self.tools.append(ToolRecord(call_id, name, arguments, end.outcome, end.response))
         return end
+
+    @guarded(default=None)
+    def _measure_tool(self, start: StartTool, end: EndTool, context: Context) -> None:
+        self.metrics.tool(start, end, context)
+
+    @guarded(default=None)
+    def measure(self, record: TurnRecord) -> None:
+        """Count what the exchange came to."""
+        self.metrics.generations(record, self.context)
 
     def record(self, start_ns: int, error: BaseException | None) -> TurnRecord:
         """The exchange as a turn of one."""
@@ -110,7 +132,8 @@ class Exchange:
             source=StartSource.CLIENT_CONTENT,
             end_reason=EndReason.ERROR if error else EndReason.COMPLETED,
             error_type=type(error).__name__ if error else None,
-            generations=self.generations,
+            generations=len(self.generations),
+            records=tuple(self.generations),
             usage=self.usage,
             user_text=self.question,
             model_text=self.text,
@@ -137,7 +160,8 @@ async def chat(request: ChatRequest, settings: Settings, upstream: Upstream, tel
         start_time=start_ns,
         attributes={**identity.attributes(), c.LF_TYPE: "generation", c.ENTRY: True},
     )
-    exchange = Exchange(request.message, trace.set_span_in_context(span, context), telemetry)
+    metrics = telemetry.metrics.model(upstream.chat_model, upstream.backend)
+    exchange = Exchange(request.message, trace.set_span_in_context(span, context), telemetry, metrics)
     failure: BaseException | None = None
     try:
         await _converse(exchange, settings, upstream)
@@ -146,7 +170,9 @@ async def chat(request: ChatRequest, settings: Settings, upstream: Upstream, tel
         span.set_status(Status(StatusCode.ERROR, capture.error(str(error), type(error).__name__)))
         raise
     finally:
-        _describe(span, exchange.record(start_ns, failure), upstream.chat_model, settings.instructions, capture)
+        record = exchange.record(start_ns, failure)
+        _describe(span, record, upstream.chat_model, settings.instructions, capture)
+        exchange.measure(record)
         span.end()
     cost = attr.cost_of(exchange.usage, upstream.chat_model)
     usage = exchange.usage or Usage()
@@ -180,6 +206,7 @@ def _describe_tool(span: Span, end: EndTool, capture: Capture) -> None:
 async def _converse(exchange: Exchange, settings: Settings, upstream: Upstream) -> None:
     contents: list[types.Content] = [types.UserContent(exchange.question)]
     for round_ in range(MAX_ROUNDS + 1):
+        began_ns = time.time_ns()
         response = await upstream.client.aio.models.generate_content(
             model=settings.chat_model,
             contents=contents,
@@ -190,7 +217,7 @@ async def _converse(exchange: Exchange, settings: Settings, upstream: Upstream) 
                 http_options=types.HttpOptions(timeout=int(settings.chat_timeout_s * 1000)),
             ),
         )
-        exchange.book(response)
+        exchange.book(response, began_ns)
         calls = response.function_calls or []
         if not calls or not response.candidates or not response.candidates[0].content:
             exchange.text = response.text or ""

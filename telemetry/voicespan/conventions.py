@@ -291,8 +291,10 @@ AUDIO_DIRECTION = _attribute("voicespan.audio.direction", "string", "input (to t
 
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
-# Every one of a session carries these, and what its row names.
+# Every one carries these, and what its row names; but what begins so is of the process, not of its sessions.
 METRIC_ATTRIBUTES = (PROVIDER_NAME, REQUEST_MODEL, BACKEND)
+OF_PROCESS = ("voicespan.telemetry.", "voicespan.store.", "voicespan.sender.", "voicespan.event_loop.")
+_LAG_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 _OPERATION_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TOKENS = tuple(float(4**power) for power in range(14))
 _LATENCY_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -427,6 +429,9 @@ METRIC_CLOSES = _counter(
 METRIC_SESSIONS_ACTIVE = "voicespan.sessions.active"
 METRICS[METRIC_SESSIONS_ACTIVE] = Metric(
     METRIC_SESSIONS_ACTIVE, "updowncounter", "{session}", "calls in progress", OWN, ()
+)
+METRIC_LOOP_LAG = _histogram(
+    "voicespan.event_loop.lag", "s", "by how much the server's event loop is late, read twice a second", OWN, (), _LAG_S
 )
 METRIC_ERRORS = "voicespan.telemetry.errors"
 METRICS[METRIC_ERRORS] = Metric(

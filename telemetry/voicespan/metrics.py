@@ -7,7 +7,6 @@ are plain integers that the SDK reads when it collects: a counter that is added 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
@@ -22,24 +21,6 @@ from voicespan.usage import INPUT_BUCKETS, Usage
 Labels = tuple[tuple[str, str], ...]
 
 
-@dataclass(slots=True)
-class _Call:
-    """What a session's metrics need to know while it runs."""
-
-    labels: Labels
-    model: Model
-    simulated: bool
-    began_ns: int
-    tools: dict[str, op.StartTool] = field(default_factory=dict)
-    answered_ns: int | None = None
-
-
-# Not of a session: the errors of telemetry's own are counted at its edge, the store's and the sender's by these.
-_NOT_OURS = {
-    name for name in c.METRICS if name.startswith(("voicespan.telemetry.", "voicespan.store.", "voicespan.sender."))
-}
-
-
 class Metrics:
     """The instruments of one meter. Make it once and give it to every session."""
 
@@ -47,12 +28,12 @@ class Metrics:
         self._counts: dict[str, dict[Labels, float]] = {}
         self._histograms: dict[str, Histogram] = {}
         for metric in c.METRICS.values():
+            if metric.name.startswith(c.OF_PROCESS):
+                continue
             if metric.instrument == "histogram":
                 self._histograms[metric.name] = meter.create_histogram(
                     metric.name, metric.unit, metric.brief, explicit_bucket_boundaries_advisory=metric.buckets
                 )
-                continue
-            if metric.name in _NOT_OURS:
                 continue
             self._counts[metric.name] = {}
             create = (
@@ -64,10 +45,13 @@ class Metrics:
         errors = c.METRICS[c.METRIC_ERRORS]
         meter.create_observable_counter(errors.name, [_observe_errors], errors.unit, errors.brief)
 
+    def model(self, model: Model, backend: str | None) -> ModelMetrics:
+        """What is measured of a model, in a session or outside of one."""
+        return ModelMetrics(self, model, backend)
+
     def session(self, model: Model, backend: str | None, began_ns: int) -> SessionMetrics:
         """The metrics of a session that begins."""
-        labels = {c.PROVIDER_NAME: model.provider, c.REQUEST_MODEL: model.name, c.BACKEND: backend or "unknown"}
-        return SessionMetrics(self, _Call(tuple(labels.items()), model, backend == "simulator", began_ns))
+        return SessionMetrics(self.model(model, backend), began_ns)
 
     def count(self, name: str, labels: Labels, amount: float = 1) -> None:
         """Add to a count."""
@@ -86,13 +70,65 @@ class Metrics:
         return read
 
 
+class ModelMetrics:
+    """Generations, their tokens and costs, and the tools that a model calls."""
+
+    def __init__(self, metrics: Metrics, model: Model, backend: str | None) -> None:
+        self._metrics = metrics
+        self._model = model
+        self._simulated = backend == "simulator"
+        labels = {c.PROVIDER_NAME: model.provider, c.REQUEST_MODEL: model.name, c.BACKEND: backend or "unknown"}
+        self._labels = tuple(labels.items())
+
+    def generations(self, record: op.TurnRecord, context: Context | None) -> None:
+        """What the model generated in a turn, and the tokens that the provider reported for it."""
+        operation = {c.OPERATION_NAME: c.OPERATION_GENERATE}
+        if record.error_type:
+            operation[c.ERROR_TYPE] = record.error_type
+        for part in record.records:
+            self.record(c.METRIC_OPERATION_DURATION, (part.end_ns - part.start_ns) / 1e9, context, operation)
+        if record.usage is None:
+            return
+        for kind, tokens in (("input", record.usage.input_tokens), ("output", record.usage.output_tokens)):
+            self.record(c.METRIC_TOKEN_USAGE, tokens, context, operation | {c.TOKEN_TYPE: kind})
+        self.usage(record.usage)
+
+    def usage(self, usage: Usage) -> None:
+        """Tokens and their cost, by bucket."""
+        for bucket, tokens in usage.buckets().items():
+            self.count(c.METRIC_TOKENS, _bucket(bucket), tokens)
+        # A simulated call costs nobody anything.
+        if (cost := cost_of(usage, self._model)) and not self._simulated:
+            for bucket, usd in cost.details.items():
+                if bucket != "total":
+                    self.count(c.METRIC_COST, _bucket(bucket), usd)
+
+    def tool(self, start: op.StartTool, end: op.EndTool, context: Context | None) -> None:
+        """A call that is over."""
+        labels = {c.OPERATION_NAME: c.OPERATION_TOOL, c.TOOL_NAME: start.name, c.TOOL_OUTCOME: end.outcome.value}
+        if tool_failed(end.outcome):
+            labels[c.ERROR_TYPE] = end.outcome.value
+        self.record(c.METRIC_TOOL_DURATION, (end.at_ns - start.at_ns) / 1e9, context, labels)
+
+    def count(self, name: str, labels: Mapping[str, str] | None = None, amount: float = 1) -> None:
+        """Add to a count of this model's."""
+        self._metrics.count(name, self._labels + tuple((labels or {}).items()), amount)
+
+    def record(self, name: str, amount: float, context: Context | None, labels: Mapping[str, str]) -> None:
+        """Record a measurement of this model's."""
+        self._metrics.record(name, amount, self._labels + tuple(labels.items()), context)
+
+
 class SessionMetrics:
     """Turns the operations of one session into measurements."""
 
-    def __init__(self, metrics: Metrics, call: _Call) -> None:
-        self._metrics = metrics
-        self._call = call
-        metrics.count(c.METRIC_SESSIONS_ACTIVE, call.labels)
+    def __init__(self, model: ModelMetrics, began_ns: int) -> None:
+        self._model = model
+        self._count, self._record = model.count, model.record
+        self._began_ns = began_ns
+        self._answered_ns: int | None = None
+        self._tools: dict[str, op.StartTool] = {}
+        self._count(c.METRIC_SESSIONS_ACTIVE)
 
     def apply(self, operation: op.Operation, context: Context | None, input_audio_s: float) -> None:
         """Measure one operation; `context` is that of its span."""
@@ -100,14 +136,14 @@ class SessionMetrics:
             case op.EndTurn(record):
                 self._turn(record, context)
             case op.StartTool():
-                self._call.tools[operation.call_id] = operation
-            case op.EndTool():
-                self._tool(operation, context)
+                self._tools[operation.call_id] = operation
+            case op.EndTool(call_id):
+                self._model.tool(self._tools.pop(call_id), operation, context)
             case op.EndConnection():
                 self._connection(operation, context)
             case op.StartTurn(at_ns=at_ns):
-                if self._call.answered_ns is not None and at_ns >= self._call.answered_ns:
-                    self._record(c.METRIC_GAP, (at_ns - self._call.answered_ns) / 1e9, context, {})
+                if self._answered_ns is not None and at_ns >= self._answered_ns:
+                    self._record(c.METRIC_GAP, (at_ns - self._answered_ns) / 1e9, context, {})
             case op.GoingAway():
                 self._count(c.METRIC_GO_AWAYS)
             case op.ConnectionEnded(close=close):
@@ -119,7 +155,7 @@ class SessionMetrics:
             case op.Odd(anomaly=anomaly):
                 self._count(c.METRIC_ANOMALIES, {c.ANOMALY: anomaly.value})
             case op.LooseUsage(usage=usage):
-                self._usage(usage)
+                self._model.usage(usage)
             case op.EndSession():
                 self._session(operation, context, input_audio_s)
 
@@ -129,7 +165,7 @@ class SessionMetrics:
         self._record(c.METRIC_TURN_DURATION, (record.end_ns - record.start_ns) / 1e9, context, reason)
         if record.interruption_cause:
             self._count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: record.interruption_cause.value})
-        self._call.answered_ns = record.end_ns
+        self._answered_ns = record.end_ns
         self._waits(record, context)
         if record.heard and record.output_audio_s and record.interruption_cause:
             how = {
@@ -140,16 +176,7 @@ class SessionMetrics:
             self._record(c.METRIC_HEARD_RATIO, ratio, context, how)
         if record.silenced_s is not None:
             self._record(c.METRIC_TIME_TO_SILENCE, record.silenced_s, context, {})
-        operation = {c.OPERATION_NAME: c.OPERATION_GENERATE}
-        if record.error_type:
-            operation[c.ERROR_TYPE] = record.error_type
-        for part in record.records:
-            self._record(c.METRIC_OPERATION_DURATION, (part.end_ns - part.start_ns) / 1e9, context, operation)
-        if record.usage is None:
-            return
-        for kind, tokens in (("input", record.usage.input_tokens), ("output", record.usage.output_tokens)):
-            self._record(c.METRIC_TOKEN_USAGE, tokens, context, operation | {c.TOKEN_TYPE: kind})
-        self._usage(record.usage)
+        self._model.generations(record, context)
 
     def _waits(self, record: op.TurnRecord, context: Context | None) -> None:
         """What the user waited for, as a whole and in parts."""
@@ -171,26 +198,6 @@ class SessionMetrics:
             if seconds is not None:
                 self._record(c.METRIC_LATENCY, seconds, context, {c.LATENCY_PART: part})
 
-    def _usage(self, usage: Usage) -> None:
-        for bucket, tokens in usage.buckets().items():
-            self._count(c.METRIC_TOKENS, _bucket(bucket), tokens)
-        # A simulated call costs nobody anything.
-        if (cost := cost_of(usage, self._call.model)) and not self._call.simulated:
-            for bucket, usd in cost.details.items():
-                if bucket != "total":
-                    self._count(c.METRIC_COST, _bucket(bucket), usd)
-
-    def _tool(self, end: op.EndTool, context: Context | None) -> None:
-        start = self._call.tools.pop(end.call_id)
-        labels = {
-            c.OPERATION_NAME: c.OPERATION_TOOL,
-            c.TOOL_NAME: start.name,
-            c.TOOL_OUTCOME: end.outcome.value,
-        }
-        if tool_failed(end.outcome):
-            labels[c.ERROR_TYPE] = end.outcome.value
-        self._record(c.METRIC_TOOL_DURATION, (end.at_ns - start.at_ns) / 1e9, context, labels)
-
     def _connection(self, end: op.EndConnection, context: Context | None) -> None:
         if not end.connected and not end.error_type:
             return  # the caller hung up meanwhile
@@ -202,19 +209,13 @@ class SessionMetrics:
             self._count(c.METRIC_RECONNECTS, labels)
 
     def _session(self, end: op.EndSession, context: Context | None, input_audio_s: float) -> None:
-        self._metrics.count(c.METRIC_SESSIONS_ACTIVE, self._call.labels, -1)
+        self._count(c.METRIC_SESSIONS_ACTIVE, amount=-1)
         closed = {c.SESSION_CLOSE_CODE: str(end.close.code), c.SESSION_CLOSE_INITIATOR: end.close.initiator}
-        self._record(c.METRIC_SESSION_DURATION, (end.at_ns - self._call.began_ns) / 1e9, context, closed)
+        self._record(c.METRIC_SESSION_DURATION, (end.at_ns - self._began_ns) / 1e9, context, closed)
         self._count(c.METRIC_AUDIO, {c.AUDIO_DIRECTION: "input"}, input_audio_s)
         self._count(c.METRIC_AUDIO, {c.AUDIO_DIRECTION: "output"}, end.totals.output_audio_s)
         if end.totals.dropped_audio_s:
             self._count(c.METRIC_DROPPED_AUDIO, amount=end.totals.dropped_audio_s)
-
-    def _count(self, name: str, labels: Mapping[str, str] | None = None, amount: float = 1) -> None:
-        self._metrics.count(name, self._call.labels + tuple((labels or {}).items()), amount)
-
-    def _record(self, name: str, amount: float, context: Context | None, labels: Mapping[str, str]) -> None:
-        self._metrics.record(name, amount, self._call.labels + tuple(labels.items()), context)
 
 
 def _observe_errors(_: CallbackOptions) -> Iterable[Observation]:

@@ -107,6 +107,7 @@ def registry() -> dict[str, Yaml]:
 
 
 def _metric(metric: Metric) -> Yaml:
+    of_process = metric.name.startswith(c.OF_PROCESS)
     return {
         "id": f"metric.{metric.name}",
         "type": "metric",
@@ -115,7 +116,7 @@ def _metric(metric: Metric) -> Yaml:
         "unit": metric.unit,
         "stability": "development",
         "brief": _sentence(metric.brief),
-        "attributes": _references((*c.METRIC_ATTRIBUTES, *metric.attributes)),
+        "attributes": _references((*(() if of_process else c.METRIC_ATTRIBUTES), *metric.attributes)),
     }
 
 

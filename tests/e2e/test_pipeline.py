@@ -96,6 +96,14 @@ async def test_metrics_leave_at_the_latest_when_the_server_stops(
     assert {"gen_ai.client.operation.duration", "voicespan.time_to_first_audio"} <= {m.name for m in arrived}
 
 
+async def test_a_text_chat_is_measured_as_a_call_is(server: ServerProcess, prometheus: OtlpHttpSink) -> None:
+    await asyncio.to_thread(server.post, "/v1/chat", {"message": "Is there a cafe near me?"})
+    await asyncio.to_thread(server.signal, signal.SIGTERM)
+    arrived = prometheus.metrics.wait_for(lambda found: any(m.name == "gen_ai.execute_tool.duration" for m in found))
+    counts = {m.name: sum(point.count for point in m.points) for m in arrived}
+    assert (counts["gen_ai.client.operation.duration"], counts["gen_ai.execute_tool.duration"]) == (2, 1)
+
+
 def test_a_text_chat_has_its_root_on_the_langfuse_leg(
     server: ServerProcess, langfuse: LangfuseSink, jaeger: OtlpGrpcSink
 ) -> None:

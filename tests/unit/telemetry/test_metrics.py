@@ -126,8 +126,8 @@ def test_names_units_and_attributes_are_those_of_the_conventions_and_hold_no_id(
         for point in metric.points:
             assert set(point.attributes) <= {*c.METRIC_ATTRIBUTES, *row.attributes}, metric.name
             assert not set(point.attributes.values()) & {"session-1", "user-1"}
-    of_sessions = {name for name in c.METRICS if not name.startswith(("voicespan.store.", "voicespan.sender."))}
-    assert {m.name for m in recorder.measured()} == of_sessions
+    of_sessions = {name for name in c.METRICS if not name.startswith(c.OF_PROCESS)}
+    assert {m.name for m in recorder.measured()} == of_sessions | {c.METRIC_ERRORS}
 
 
 def test_every_attribute_on_a_span_is_in_the_conventions() -> None:
