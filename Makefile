@@ -2,7 +2,7 @@
 PYTHON_BIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test verify-live check docs lock clean runtime dev
+.PHONY: help demo test truth verify-live check docs lock clean runtime dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ test: dev ## all tests; ARGS goes to pytest. Without a collector its tests are s
 
 verify-live: runtime ## with real keys: one call, then Langfuse's copy of it compared field by field
 	.venv/bin/voicespan verify-live $(ARGS)
+
+truth: dev ## plays every scenario of the simulator and compares what was told with what was done; ARGS names some
+	PYTHONPATH=tests $(PYTHON_BIN) -m truth $(ARGS)
 
 check: dev ## style, types and the arrows between the packages
 	.venv/bin/ruff check .

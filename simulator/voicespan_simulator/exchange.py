@@ -21,12 +21,13 @@ from voicespan_simulator.deeds import (
 )
 from voicespan_simulator.plan import Plan
 from voicespan_simulator.profiles import Handle
-from voicespan_simulator.scenario import Answer, Close, Ending, GoAway, Instead, Loss
+from voicespan_simulator.scenario import Answer, Close, Ending, GoAway, Instead, Loss, Stop
 from voicespan_simulator.tokens import Tokens, text_tokens
 from voicespan_simulator.voice import BYTES_PER_S, seconds_of
 from voicespan_simulator.wire_json import JsonObject
 
 _BEFORE_END_OF_PLAYBACK_S = 0.2  # turnComplete comes that much before what was sent would have been heard
+_ARRIVES_S = 0.02
 _AUDIBLE_BYTES = BYTES_PER_S // 100
 
 
@@ -316,7 +317,7 @@ class Exchange:
         return report
 
     async def _end(self, ending: Ending) -> bool:
-        """What the scenario has for the connection; whether it ended it at once."""
+        """What the scenario has for the connection; whether nothing more is sent over it, of this exchange at least."""
         call = self.call
         call.conversation.mark_ended()
         match ending:
@@ -329,7 +330,11 @@ class Exchange:
             case Close():
                 await call.line.close(ending.code, ending.reason)
             case Loss():
+                # What was sent before it has arrived: an abort alone would drop what the socket still holds.
+                await asyncio.sleep(_ARRIVES_S)
                 call.line.abort()
+            case Stop():
+                pass
         return True
 
     # --- deeds ----------------------------------------------------------------------------------------------------

@@ -70,7 +70,16 @@ class Loss:
     resumed: Resumption | None = None
 
 
-Ending = GoAway | Close | Loss
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The service says nothing more of the answer, and keeps the connection."""
+
+    after_audio_messages: int
+    in_tools: bool = False
+    resumed: Resumption | None = None
+
+
+Ending = GoAway | Close | Loss | Stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from voicespan_simulator.scenario import (
     Loss,
     Resumption,
     Scenario,
+    Stop,
     Transcripts,
     Turn,
     UsageReports,
@@ -100,7 +101,7 @@ def _call(table: Table) -> FunctionCall:
 
 
 def _ending(table: Table) -> Ending:
-    kind = table.choice("kind", ("go_away", "close", "loss"))
+    kind = table.choice("kind", ("go_away", "close", "loss", "stop"))
     after = table.optional_count("after_audio_messages")
     in_tools = table.flag("in_tools", default=False)
     resumed = cast("Resumption | None", table.choice("resumed", get_args(Resumption)))
@@ -115,8 +116,12 @@ def _ending(table: Table) -> Ending:
             ending = Close(code, table.text("reason"), after, in_tools, resumed)
         case "loss":
             ending = Loss(after, in_tools, resumed)
+        case "stop":
+            if after is None or in_tools or resumed:
+                raise table.error("after_audio_messages", "what stops stops in mid-answer, and on the same connection")
+            ending = Stop(after)
         case _:
-            raise table.error("kind", "one of go_away, close, loss is needed")
+            raise table.error("kind", "one of go_away, close, loss, stop is needed")
     if after is not None and in_tools:
         raise table.error("in_tools", "it happens once: either in_tools or after_audio_messages")
     table.finish()

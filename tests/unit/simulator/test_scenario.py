@@ -67,11 +67,12 @@ def test_behind_its_end_a_scenario_repeats_the_last_turn_without_its_ending(tmp_
         (GOOD + 'calls = [{ name = "f", cancel = "now" }]', "calls[0].cancel: one of before_answer, after_answer"),
         (GOOD + 'filler = { clip = "hi" }', "mine.toml: turns[0].filler.text: a text is needed"),
         (GOOD + 'ending = { kind = "loss", resumed = "late" }', "ending.resumed: one of refused, dead is needed"),
+        (GOOD + 'ending = { kind = "stop" }', "ending.after_audio_messages: what stops stops in mid-answer"),
         (
             GOOD + 'ending = { kind = "loss", in_tools = true, after_audio_messages = 1 }',
             "mine.toml: turns[0].ending.in_tools: it happens once",
         ),
-        (GOOD + 'ending = { kind = "nap" }', "mine.toml: turns[0].ending.kind: one of go_away, close, loss"),
+        (GOOD + 'ending = { kind = "nap" }', "mine.toml: turns[0].ending.kind: one of go_away, close, loss, stop"),
         (GOOD + 'ending = { kind = "go_away" }', "mine.toml: turns[0].ending.time_left_s: a number of at least 0"),
         (GOOD + 'ending = { kind = "loss", after_audio_messages = 0.5 }', "after_audio_messages: a whole number"),
         (GOOD + 'ending = { kind = "close", code = 7, reason = "x" }', "mine.toml: turns[0].ending.code: a close code"),

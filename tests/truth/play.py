@@ -1,0 +1,120 @@
+"""Plays cases against one simulator, some at a time, and compares what was told with what was done."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from google import genai
+from google.genai import types
+
+from truth.acts import Case, Service
+from truth.deeds import read_deeds
+from truth.driver import Driver, ScriptError
+from truth.expected import expected_of
+from truth.fields import Compared, compare
+from truth.told import Told, told_by
+from voicespan_simulator.process import SimulatorProcess
+
+AT_A_TIME = 6
+
+
+@dataclass(frozen=True)
+class Played:
+    """A case with one model, and its fields; `problem` where it could not be played."""
+
+    case: Case
+    service: Service
+    fields: tuple[Compared, ...]
+    problem: str | None = None
+
+    @property
+    def name(self) -> str:
+        dialect = "vertex" if self.service[0] else "developer"
+        return f"{self.case.name}, {dialect} {self.service[1]}"
+
+    @property
+    def wrong(self) -> list[Compared]:
+        return [field for field in self.fields if not field.equal]
+
+    @property
+    def failed(self) -> bool:
+        return self.problem is not None or bool(self.wrong)
+
+    @property
+    def only_clocks(self) -> bool:
+        """Whether nothing is wrong but when something was, which a busy machine can bring about."""
+        return self.problem is None and bool(self.wrong) and all(field.clock for field in self.wrong)
+
+
+def play(cases: Sequence[Case], at_a_time: int = AT_A_TIME) -> list[Played]:
+    """All of them with all of their models, in their order."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "deeds.jsonl"
+        file.touch()
+        with SimulatorProcess(pace="fast", deeds=file) as simulator:
+            told = asyncio.run(_play_all(cases, simulator, at_a_time))
+        deeds = read_deeds(file)
+    played: list[Played] = []
+    for label, (case, service, outcome) in told.items():
+        if isinstance(outcome, str):
+            played.append(Played(case, service, (), outcome))
+        else:
+            played.append(Played(case, service, tuple(compare(expected_of(deeds[label]), outcome))))
+    return played
+
+
+Outcome = tuple[Case, Service, Told | str]
+
+
+async def _play_all(cases: Sequence[Case], simulator: SimulatorProcess, at_a_time: int) -> dict[str, Outcome]:
+    trust = ssl.create_default_context(cafile=simulator.ca_file)
+    clients = {vertex: _client(simulator, trust, vertex) for vertex in (False, True)}
+    free = asyncio.Semaphore(at_a_time)
+    found: dict[str, Outcome] = {}
+
+    async def play_one(case: Case, service: Service) -> None:
+        vertex, model = service
+        label = f"{case.name}, {'vertex' if vertex else 'developer'} {model}"
+        found[label] = (case, service, "it was not played")
+        async with free:
+            driver = Driver(case, clients[vertex], model, label)
+            try:
+                await driver.play()
+                found[label] = (case, service, told_by(driver.recorder))
+            except ScriptError as error:
+                found[label] = (case, service, str(error))
+
+    await asyncio.gather(*(play_one(case, service) for case in cases for service in case.services))
+    return found
+
+
+def _client(simulator: SimulatorProcess, trust: ssl.SSLContext, vertex: bool) -> genai.Client:
+    return genai.Client(
+        api_key="none",
+        vertexai=vertex,
+        http_options=types.HttpOptions(
+            base_url=simulator.base_url,
+            api_version="v1beta1" if vertex else "v1beta",
+            async_client_args={"ssl": trust, "ping_interval": None, "compression": None, "close_timeout": 2},
+        ),
+    )
+
+
+def report(played: Sequence[Played], write: Callable[[str], None]) -> int:
+    """A line for each, each wrong field, and a sum; returns how many are wrong."""
+    for one in played:
+        wrong = one.wrong
+        write(f"{one.name}: {len(one.fields)} fields, {len(one.fields) - len(wrong)} equal, {len(wrong)} wrong")
+        if one.problem:
+            write(f"    NOT PLAYED {one.problem}")
+        for field in wrong:
+            write(f"    WRONG {field}")
+    total = sum(len(one.fields) for one in played)
+    count = sum(len(one.wrong) for one in played) + sum(one.problem is not None for one in played)
+    write(f"truth: {total} fields, {count} wrong")
+    return count
