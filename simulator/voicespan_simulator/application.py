@@ -25,6 +25,7 @@ from voicespan_simulator.client_messages import (
 from voicespan_simulator.conversation import Conversation, Handles
 from voicespan_simulator.deeds import ConnectionDeed, Diary, NoDiary
 from voicespan_simulator.dialect import DEVELOPER, VERTEX, Dialect, call_ids
+from voicespan_simulator.lateness import Lateness
 from voicespan_simulator.line import Line
 from voicespan_simulator.pace import Pace
 from voicespan_simulator.profiles import bare_model_name, profile_of
@@ -54,6 +55,7 @@ class Simulation:
     diary: Diary = field(default_factory=NoDiary)
     handles: Handles = field(default_factory=Handles)
     connections: Iterator[int] = field(default_factory=lambda: count(1))
+    lateness: Lateness = field(default_factory=Lateness)
 
 
 class WebSocketChannel:
@@ -128,6 +130,7 @@ async def _live(simulation: Simulation, dialect: Dialect, socket: WebSocket) -> 
     label = socket.headers.get(LABEL_HEADER, "")
     deed = ConnectionDeed(next(simulation.connections), label, dialect.name, scenario, time_ns())
     channel = WebSocketChannel(socket, deed)
+    began = simulation.lateness.now() if simulation.diary.asked_for else 0
     session: Session | None = None
     try:
         frame = await channel.receive()
@@ -143,7 +146,9 @@ async def _live(simulation: Simulation, dialect: Dialect, socket: WebSocket) -> 
     finally:
         if session is not None:
             await session.end()
-        simulation.diary.write(deed)
+        if simulation.diary.asked_for:
+            deed.late_ms = round(simulation.lateness.worst_since(began) * 1000, 3)
+            simulation.diary.write(deed)
 
 
 def _call(

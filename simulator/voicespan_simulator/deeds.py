@@ -137,7 +137,10 @@ class ClosedDeed:
 
 @dataclass(slots=True)
 class ConnectionDeed:
-    """One connection from the upgrade to its end. `label` is what the client called it (`x-simulator-label`)."""
+    """One connection from the upgrade to its end. `label` is what the client called it (`x-simulator-label`).
+
+    `late_ms` is how late the simulator itself ran at worst while it lasted: what its times may be off by.
+    """
 
     connection: int
     label: str
@@ -148,6 +151,7 @@ class ConnectionDeed:
     handle: Literal["none", "resumed", "refused"] = "none"
     dead: bool = False
     set_up_ns: int | None = None
+    late_ms: float = 0.0
     audio_ms: float = 0.0
     go_away: GoAwayDeed | None = None
     closed: ClosedDeed | None = None
@@ -160,7 +164,9 @@ class ConnectionDeed:
 
 
 class Diary(Protocol):
-    """Where deeds are kept."""
+    """Where deeds are kept, if they are `asked_for`."""
+
+    asked_for: bool
 
     def write(self, connection: ConnectionDeed) -> None:
         """Keeps what was done on a connection that has ended."""
@@ -169,12 +175,16 @@ class Diary(Protocol):
 class NoDiary:
     """Nobody asked."""
 
+    asked_for = False
+
     def write(self, connection: ConnectionDeed) -> None:
         """Forgets it."""
 
 
 class DiaryFile:
     """A file of JSON lines, appended to. Raises OSError where it cannot be opened."""
+
+    asked_for = True
 
     def __init__(self, path: Path) -> None:
         self._file: TextIOWrapper = path.open("a", encoding="utf-8")

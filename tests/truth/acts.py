@@ -88,7 +88,9 @@ IN_EVERY_MODEL = {"plain", "one_tool", "barge_in", "second_thought", "spoken_ove
 NON_BLOCKING_2_5: Service = (False, "gemini-2.5-flash-native-audio-preview-09-2025")
 
 # A turn that was cut short is played again, without its ending, once the connection is resumed.
-_CLOSES = "SAY CUT UP SAY TC  SAY TC CUT UP  SAY CALL CUT UP SAY TC  SAY CUT UP SAY TC  SAY CUT UP SAY TC  SAY TC"
+_CLOSES = (
+    "SAY CUT UP SAY TC  SAY TC CUT UP  SAY CALL CUT UP SAY CALL OK2 TC  SAY CUT UP SAY TC  SAY CUT UP SAY TC  SAY TC"
+)
 
 CASES = (
     # As written, but for what the tools do.
@@ -104,7 +106,7 @@ CASES = (
         "cancelled_tool", "cancelled_tool", "SAY CALL CALL OK1 CANCEL TC  SAY CALL OK3 CANCEL TC  SAY TC", by_hand=True
     ),
     Case("spoken_over", "spoken_over", "SAY CALL CALL SAY CANCEL INT TC TC OK1 OK2", EVERY, by_hand=True),
-    Case("closes", "closes", _CLOSES, resumes=True),
+    Case("closes", "closes", _CLOSES, by_hand=True, resumes=True),
     Case("close_1007", "close_1007", "SAY TC CUT", resumes=True),
     Case("close_1008", "close_1008", "SAY CALL CUT", by_hand=True, resumes=True),
     Case("server_close", "server_close", "SAY CUT"),
@@ -114,7 +116,7 @@ CASES = (
     Case("go_away", "go_away", "SAY TC GA CUT UP SAY TC SAY TC", resumes=True),
     Case("go_away_in_tools", "go_away_in_tools", "SAY CALL GA OK1 TC CUT UP SAY TC", by_hand=True, resumes=True),
     Case("go_away_mid_answer", "go_away_mid_answer", "SAY GA TC CUT UP SAY TC", resumes=True),
-    Case("usage_reports", "SAY TC SAY TC GRACE SAY TC U SAY TC SAY TC", EVERY),
+    Case("usage_reports", "usage_reports", "SAY TC SAY TC GRACE SAY TC U SAY TC SAY TC", EVERY),
     # Other ways to play a scenario.
     Case("push_to_talk", "plain", "PTT TC PTT TC", push_to_talk=True),
     Case("microphone_off", "plain", "OFF TC OFF TC"),

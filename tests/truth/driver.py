@@ -22,6 +22,7 @@ from truth.acts import Case
 from voicespan import Capture, GeminiTranslator, Identity, Model, VoiceSession
 from voicespan import events as ev
 from voicespan.events import Close
+from voicespan_simulator.lateness import Lateness
 from voicespan_simulator.profiles import profile_of
 
 RATE_HZ = 16_000
@@ -35,7 +36,7 @@ GRACE_S = 0.6
 # What no wait of a script needs: past it the script and the scenario do not fit each other.
 LONGEST_WAIT_S = 20.0
 # Between the sound and the silence after it, so that the end of speech and the decision about it differ.
-PAUSE_S = 0.08
+PAUSE_S = 0.15
 PICTURE = b"\xff\xd8\xff\xe0 a picture \xff\xd9"
 FUNCTIONS = ("search_nearby", "navigate_to_location")
 FAILURES = (errors.APIError, WebSocketException, OSError)
@@ -58,8 +59,10 @@ class ScriptError(Exception):
 class Driver:
     """One call, from `play` to its end; then `recorder` holds what was told of it."""
 
-    def __init__(self, case: Case, client: genai.Client, model: str, label: str) -> None:
+    def __init__(self, case: Case, client: genai.Client, model: str, label: str, lateness: Lateness) -> None:
         self._case = case
+        self._lateness = lateness
+        self.late_s = 0.0  # this program itself, at worst
         self._client = client
         self._model = model
         self._label = label
@@ -95,6 +98,7 @@ class Driver:
 
     async def play(self) -> None:
         """The whole call. Raises ScriptError where the script does not fit what comes."""
+        began = self._lateness.now()
         talking = asyncio.create_task(self._talk())
         acting = asyncio.create_task(self._act())
         await asyncio.wait({talking, acting}, return_when=asyncio.FIRST_COMPLETED)
@@ -106,6 +110,7 @@ class Driver:
             self._end(Close(1000, "bye", "client"))
         talking.cancel()
         results = await asyncio.gather(talking, acting, return_exceptions=True)
+        self.late_s = self._lateness.worst_since(began)
         for result in results:
             if isinstance(result, Exception):
                 raise result

@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from truth.driver import STALL_AFTER_S
-from voicespan_simulator.deeds import CallDeed, CompleteDeed, ConnectionDeed, ExchangeDeed, TurnDeed, UserDeed
+from voicespan_simulator.deeds import (
+    AnswerDeed,
+    CallDeed,
+    CompleteDeed,
+    ConnectionDeed,
+    ExchangeDeed,
+    TurnDeed,
+    UserDeed,
+)
 from voicespan_simulator.profiles import Activity, profile_of
 from voicespan_simulator.wire_json import JsonObject, JsonValue, pick, pick_list
 
@@ -124,7 +132,7 @@ def expected_of(connections: list[ConnectionDeed]) -> Expected:
         if connection.dead and connection.audio_ms:
             turns.append(_unheard(len(turns) + 1))
         for exchange in connection.exchanges:
-            for number, _ in enumerate(exchange.turns or [TurnDeed()]):
+            for number in range(_turns(connection, exchange)):
                 turns.append(_turn(len(turns) + 1, connection, exchange, number, connection is connections[-1]))
     told = tuple(_connection(index, connections) for index in range(1, len(connections) + 1))
     last = connections[-1]
@@ -156,9 +164,9 @@ def _paths(turns: list[ExpectedTurn], connections: int) -> list[str]:
 
 
 def _turn(index: int, connection: ConnectionDeed, exchange: ExchangeDeed, number: int, last: bool) -> ExpectedTurn:
-    deed = exchange.turns[number] if exchange.turns else TurnDeed()
+    deed = exchange.turns[number] if number < len(exchange.turns) else TurnDeed()
     first = number == 0
-    reason, stall, error = _end(connection, exchange, deed)
+    reason, stall, error = _end(connection, exchange, number, deed)
     usage = [complete.usage for complete in deed.completes if complete.usage is not None]
     cause = deed.interrupted.by if deed.interrupted else None
     retracted = cause == "retracted"
@@ -189,6 +197,20 @@ def _turn(index: int, connection: ConnectionDeed, exchange: ExchangeDeed, number
     )
 
 
+def _turns(connection: ConnectionDeed, exchange: ExchangeDeed) -> int:
+    """How many turns an exchange comes to: one at least, and one that is due where a tool's answer was ignored."""
+    turns = exchange.turns
+    profile = profile_of(connection.model)
+    halved = profile is not None and profile.shape.closes_tool_call
+    if halved and turns and turns[-1].completes and not turns[-1].interrupted and _blocking_answers(turns[-1]):
+        return len(turns) + 1
+    return max(1, len(turns))
+
+
+def _blocking_answers(deed: TurnDeed) -> list[AnswerDeed]:
+    return [answer for call in deed.calls if call.blocking for answer in call.answers]
+
+
 def _unheard(index: int) -> ExpectedTurn:
     """What the user said over a connection that was accepted and never said anything."""
     return ExpectedTurn(
@@ -213,7 +235,9 @@ def _unheard(index: int) -> ExpectedTurn:
     )
 
 
-def _end(connection: ConnectionDeed, exchange: ExchangeDeed, deed: TurnDeed) -> tuple[str, str | None, str | None]:
+def _end(
+    connection: ConnectionDeed, exchange: ExchangeDeed, number: int, deed: TurnDeed
+) -> tuple[str, str | None, str | None]:
     """A turn's end reason, the kind of its stall, and the error."""
     if deed.interrupted is not None:
         return ("cancelled" if deed.interrupted.by == "retracted" else "interrupted"), None, None
@@ -223,7 +247,8 @@ def _end(connection: ConnectionDeed, exchange: ExchangeDeed, deed: TurnDeed) -> 
         return ("stalled", "empty_turn", None) if empty else ("completed", None, None)
     if deed.generations and deed.generations[-1].complete_ns is not None:
         return "completed", None, None  # all was said; only the end of playback was not waited for
-    if (kind := _stall(connection, exchange.user, deed)) is not None:
+    called = exchange.turns[number - 1] if number else deed
+    if (kind := _stall(connection, exchange.user, deed, _blocking_answers(called))) is not None:
         return "stalled", kind, None
     closed = connection.closed
     if closed is None or closed.by == "client":
@@ -233,15 +258,14 @@ def _end(connection: ConnectionDeed, exchange: ExchangeDeed, deed: TurnDeed) -> 
     return "error", None, f"close_{closed.code or 1006}"
 
 
-def _stall(connection: ConnectionDeed, user: UserDeed, deed: TurnDeed) -> str | None:
+def _stall(connection: ConnectionDeed, user: UserDeed, deed: TurnDeed, answers: list[AnswerDeed]) -> str | None:
     """What was due, and for how long the connection stayed without it; a call that is not answered owes nothing."""
-    answers = [answer for call in deed.calls for answer in call.answers]
     if len(answers) < len([call for call in deed.calls if call.blocking]):
         return None
     since_ns = max([deed.last_content_ns or 0, user.decided_ns or 0, *(answer.at_ns for answer in answers)])
     if connection.closed is None or connection.closed.at_ns - since_ns < STALL_AFTER_S * 1e9:
         return None
-    if answers:
+    if answers and (deed.last_content_ns or 0) < answers[-1].at_ns:
         return "tool_response_ignored"
     if deed.first_content_ns is not None:
         return "unfinished"

@@ -246,25 +246,30 @@ CALL: tuple[Row[Expected, Told], ...] = (
 )
 
 
-def compare(expected: Expected, told: Told) -> Iterator[Compared]:
-    """Every field of a call. A span that is missing, or was not expected, is one wrong field."""
-    yield from _rows("", CALL, expected, told)
+def compare(expected: Expected, told: Told, late_s: float = 0.0) -> Iterator[Compared]:
+    """Every field of a call. A span that is missing is one wrong field.
+
+    `late_s` is how late the two processes ran themselves: so much further apart may their clocks be.
+    """
+    yield from _rows("", CALL, expected, told, late_s)
     for number, turn in enumerate(expected.turns):
         if number >= len(told.turns):
             yield Compared(f"turn {turn.index}", "a span", None)
             continue
-        yield from _rows(f"turn {turn.index} ", TURN, turn, told.turns[number])
+        yield from _rows(f"turn {turn.index} ", TURN, turn, told.turns[number], late_s)
     for tool in expected.tools:
         if tool.id not in told.tools:
             yield Compared(f"tool {tool.id}", "a span", None)
             continue
-        yield from _rows(f"tool {tool.name} ", TOOL, tool, told.tools[tool.id])
+        yield from _rows(f"tool {tool.name} ", TOOL, tool, told.tools[tool.id], late_s)
     for connection, span in zip(expected.connections, told.connections, strict=False):
-        yield from _rows(f"connection {connection.index} ", CONNECTION, connection, span)
+        yield from _rows(f"connection {connection.index} ", CONNECTION, connection, span, late_s)
 
 
-def _rows(prefix: str, rows: tuple[Row[E, T], ...], expected: E, told: T) -> Iterator[Compared]:
+def _rows(prefix: str, rows: tuple[Row[E, T], ...], expected: E, told: T, late_s: float) -> Iterator[Compared]:
     for row in rows:
         wanted = row.expected(expected)
+        if row.clock and isinstance(wanted, Around):
+            wanted = Around(wanted.value, wanted.tolerance + late_s)
         if wanted is not NOT_SAID:
             yield Compared(prefix + row.name, wanted, row.told(told), row.clock)

@@ -12,15 +12,19 @@ from pathlib import Path
 from google import genai
 from google.genai import types
 
-from truth.acts import Case, Service
+from truth.acts import DEVELOPER, Case, Service
 from truth.deeds import read_deeds
 from truth.driver import Driver, ScriptError
 from truth.expected import expected_of
 from truth.fields import Compared, compare
-from truth.told import Told, told_by
+from voicespan_simulator.lateness import Lateness
 from voicespan_simulator.process import SimulatorProcess
 
-AT_A_TIME = 6
+AT_A_TIME = 5
+# However busy the machine is: what is told of a wrong moment differs by more (driver.PAUSE_S).
+MOST_LATE_S = 0.09
+
+WARM_UP = Case("warm-up", "one_tool", "SAY TC")
 
 
 @dataclass(frozen=True)
@@ -57,23 +61,26 @@ def play(cases: Sequence[Case], at_a_time: int = AT_A_TIME) -> list[Played]:
         file = Path(folder) / "deeds.jsonl"
         file.touch()
         with SimulatorProcess(pace="fast", deeds=file) as simulator:
-            told = asyncio.run(_play_all(cases, simulator, at_a_time))
+            outcomes = asyncio.run(_play_all(cases, simulator, at_a_time))
         deeds = read_deeds(file)
     played: list[Played] = []
-    for label, (case, service, outcome) in told.items():
+    for label, (case, service, outcome) in outcomes.items():
         if isinstance(outcome, str):
             played.append(Played(case, service, (), outcome))
         else:
-            played.append(Played(case, service, tuple(compare(expected_of(deeds[label]), outcome))))
+            late_s = outcome.late_s + max(connection.late_ms for connection in deeds[label]) / 1000
+            fields = compare(expected_of(deeds[label]), told_by(outcome.recorder), min(late_s, MOST_LATE_S))
+            played.append(Played(case, service, tuple(fields)))
     return played
 
 
-Outcome = tuple[Case, Service, Told | str]
+Outcome = tuple[Case, Service, Driver | str]  # a driver that is done, or what went wrong
 
 
 async def _play_all(cases: Sequence[Case], simulator: SimulatorProcess, at_a_time: int) -> dict[str, Outcome]:
     trust = ssl.create_default_context(cafile=simulator.ca_file)
     clients = {vertex: _client(simulator, trust, vertex) for vertex in (False, True)}
+    lateness = Lateness()
     free = asyncio.Semaphore(at_a_time)
     found: dict[str, Outcome] = {}
 
@@ -82,13 +89,15 @@ async def _play_all(cases: Sequence[Case], simulator: SimulatorProcess, at_a_tim
         label = f"{case.name}, {'vertex' if vertex else 'developer'} {model}"
         found[label] = (case, service, "it was not played")
         async with free:
-            driver = Driver(case, clients[vertex], model, label)
+            driver = Driver(case, clients[vertex], model, label, lateness)
             try:
                 await driver.play()
-                found[label] = (case, service, told_by(driver.recorder))
+                found[label] = (case, service, driver)
             except ScriptError as error:
                 found[label] = (case, service, str(error))
 
+    # The first call of a process builds the SDK's models, in the event loop: not in one that counts.
+    await Driver(WARM_UP, clients[False], DEVELOPER[1], "warm-up", lateness).play()
     await asyncio.gather(*(play_one(case, service) for case in cases for service in case.services))
     return found
 
