@@ -18,6 +18,8 @@ class Books:
         self.open: list[Turn] = []
         # Whether the client says what it plays: then an answer that was cut waits for how much of it was heard.
         self.reports_playback = False
+        # Whether the model's words come as well: then a turn that spoke without any waits for them.
+        self.transcribes = False
 
     @property
     def deadline_ns(self) -> int | None:
@@ -31,7 +33,7 @@ class Books:
     def waiting_for_words(self) -> Turn | None:
         """The newest that said something, whose transcript may still come."""
         waiting = (turn for turn in reversed(self.open) if turn.deadline_ns is not None)
-        return next((turn for turn in waiting if turn.answer.audio_s), None)
+        return next((turn for turn in waiting if turn.answer.audio_s and not turn.cause), None)
 
     def add(self, turn: Turn, now: int) -> list[op.Operation]:
         """No more output will come for it: close its books, or wait for what is owed."""
@@ -75,5 +77,7 @@ class Books:
 
     def _owes(self, turn: Turn) -> bool:
         cut = turn.cause in {InterruptionCause.SPEECH, InterruptionCause.TEXT}
-        unheard = cut and self.reports_playback and turn.answer.audio_s > 0 and turn.answer.played_s is None
-        return (turn.owes_usage and not turn.stalled) or unheard
+        spoke = turn.answer.audio_s > 0
+        unheard = cut and self.reports_playback and spoke and turn.answer.played_s is None
+        wordless = spoke and not turn.model_text and not turn.cause and self.transcribes
+        return (turn.owes_usage and not turn.stalled) or unheard or wordless

@@ -12,8 +12,9 @@ class Connections:
     def __init__(self) -> None:
         self.index = 0
         self.going_away: ev.GoAway | None = None
-        # Since when a resumed connection has served without a word of the provider's; None where there is none.
+        # Since when the connection has served without a word of the provider's; None where there was one.
         self.silent_since_ns: int | None = None
+        self.resumed = False
         self._dial: tuple[ev.Dialing, int] | None = None
         self._served_until_ns: int | None = None
         self._former_close: ev.Close | None = None
@@ -41,10 +42,10 @@ class Connections:
         """The connection serves."""
         if self._dial is None:
             return []
-        resumed = self._dial[0].resumed
+        self.resumed = self._dial[0].resumed
         ops = self.end_dial(now, close=self._former_close, connected=True)
         self._served_until_ns = self._former_close = self.going_away = None
-        self.silent_since_ns = now if resumed else None
+        self.silent_since_ns = now
         return ops
 
     def on_disconnected(self, event: ev.Disconnected, now: int) -> list[op.Operation]:

@@ -63,21 +63,32 @@ class Lifecycle:
         """The turn whose answer is being received, from 1; None between turns."""
         return self._turn.index if self._turn else None
 
-    @property
-    def wants_end_of_speech(self) -> bool:
-        """Whether an output that came now would begin a turn that answers speech whose end nobody marked."""
-        if self._turn and self._turn.interrupted_ns is None:
+    def wants_end_of_speech(self, event: ev.Event, at_ns: int) -> bool:
+        """Whether this event would begin a turn that answers speech whose end nobody marked: look for it first."""
+        if self._turn and (self._turn.interrupted_ns is None or not isinstance(event, OUTPUTS)):
+            return False
+        if not isinstance(event, OUTPUTS) and not self._begins_turn(event, at_ns):
             return False
         words = self._words
         marked = {StartSource.ACTIVITY_END, StartSource.AUDIO_STREAM_END, StartSource.ACOUSTIC} & words.at_ns.keys()
         return not marked and (words.spoken or (self._audio_since_turn and not words.at_ns))
 
+    def _begins_turn(self, event: ev.Event, at_ns: int) -> bool:
+        """Whether an event that is no output tells of a turn without any."""
+        match event:
+            case ev.TurnComplete() | ev.WaitingForInput() | ev.UsageReport(completes_turn=True):
+                return self._words.expect_answer
+            case ev.Tick():
+                return (stall := self._stall()) is not None and stall[0] <= at_ns
+            case _:
+                return False
+
     @property
     def listens_from_ns(self) -> int | None:
         """When to look for speech in the audio that was sent, though the provider tells of none.
 
-        Only over a resumed connection that has been silent: it may be dead, and then nothing else tells of the
-        user's words. None where there is no such need.
+        Only over a connection on which the provider has not said a word: it may be dead, or deaf, and then nothing else
+        tells of the user's words. None where there is no such need: a session that is idle is left in peace.
         """
         silent_ns = self._connections.silent_since_ns
         if silent_ns is None or self._stall_after_ns is None or self._words.expect_answer or self._turn:
@@ -127,7 +138,7 @@ class Lifecycle:
             case ev.ModelAudio():
                 self._answering(now).audio(event, now)
             case ev.OutputTranscript(text):
-                (self._owed_words() or self._answering(now)).model_text.add(text)
+                self._on_output_transcript(text, now)
             case ev.ModelText(text):
                 self._answering(now).model_text.add(text)
             case ev.Thought():
@@ -139,7 +150,7 @@ class Lifecycle:
             case ev.ActivityEnd(origin):
                 self._on_speech_ended(origin, now)
             case ev.EndOfSpeech():
-                self._on_spoken(StartSource.ACOUSTIC, now)
+                self._on_end_of_speech(now)
             case ev.AudioStreamEnd():
                 self._on_spoken(StartSource.AUDIO_STREAM_END, now)
             case ev.UserText(text):
@@ -217,6 +228,13 @@ class Lifecycle:
         self._words.at_ns[source] = now
         self._words.spoken = True
 
+    def _on_end_of_speech(self, now: int) -> None:
+        """What was found in the audio: the end of what was heard and transcribed, unless it is later than that."""
+        heard = (StartSource.SERVER_ACTIVITY_END, StartSource.INPUT_TRANSCRIPTION)
+        if any(now > self._words.at_ns.get(source, now) for source in heard):
+            return  # the user speaks again; where the words ended that this answers cannot be told
+        self._on_spoken(StartSource.ACOUSTIC, now)
+
     def _on_input_transcript(self, text: str, now: int) -> None:
         words, turn = self._words, self._turn
         if turn and self._transcribes(turn):
@@ -232,10 +250,12 @@ class Lifecycle:
         """Whether an input transcript that comes now is of the words that this turn answers.
 
         Recorded: it comes before the turn's first output, and one that comes later is the next turn's. Where nobody
-        spoke since, and the turn lacks its words, they are late.
+        spoke since, and the turn lacks its words, they are late; but not as late as an answer that is overdue.
         """
+        if turn.stalled:
+            return False
         if turn.first_output_ns is None and turn.cause is None:
-            return not turn.stalled or not turn.words.text
+            return True
         since = turn.first_output_ns or turn.start_ns
         return turn.words.spoken and not turn.words.text and turn.cause is None and self._speech_began_ns < since
 
@@ -255,11 +275,24 @@ class Lifecycle:
         turn.output(now)
         return turn
 
-    def _owed_words(self) -> Turn | None:
-        """The turn that was closed a moment ago, where a transcript that comes now can only be of its voice."""
-        if self._turn or self._words.expect_answer or StartSource.TOOL_RESPONSE in self._words.at_ns:
-            return None
-        return self._books.waiting_for_words()
+    def _on_output_transcript(self, text: str, now: int) -> None:
+        """Words of the model: output, but for those that come behind the voice that said them."""
+        self._books.transcribes = True
+        turn = self._turn
+        if (
+            turn
+            and turn.generated_ns is not None
+            and not turn.in_progress
+            and not turn.awaits_output
+            and not turn.cause
+        ):
+            turn.model_text.add(text)
+            return
+        nothing_new = not turn and not self._words.expect_answer and not self._words.tool_answer_due
+        if nothing_new and (late := self._books.waiting_for_words()):
+            late.model_text.add(text)
+            return
+        self._answering(now).model_text.add(text)
 
     def _begin_turn(self, now: int) -> Turn:
         fallback = StartSource.FIRST_OUTPUT if self._audio_since_turn else StartSource.MODEL_INITIATED
@@ -353,7 +386,7 @@ class Lifecycle:
         if (due := stalls.due_since(self._turn, self._words)) is None:
             return None
         since, kind = due
-        if self._connections.silent_since_ns is not None:
+        if self._connections.resumed and self._connections.silent_since_ns is not None:
             kind = StallKind.RESUMED_DEAD
         return since + self._stall_after_ns, kind
 
@@ -485,14 +518,12 @@ class Lifecycle:
         self._closed = True
 
 
+# What the model puts out: with the first of it a turn begins.
+OUTPUTS = (ev.ModelAudio, ev.OutputTranscript, ev.ModelText, ev.Thought, ev.ToolCall)
 # What tells that the provider is alive.
 _FROM_PROVIDER = (
-    ev.ModelAudio,
-    ev.ModelText,
-    ev.Thought,
-    ev.OutputTranscript,
+    *OUTPUTS,
     ev.InputTranscript,
-    ev.ToolCall,
     ev.ToolCancelled,
     ev.UsageReport,
     ev.WaitingForInput,

@@ -29,13 +29,10 @@ from voicespan.emit import SessionSpans
 from voicespan.events import Close, Event
 from voicespan.guard import guarded
 from voicespan.identity import Identity
-from voicespan.lifecycle import STALL_AFTER_S, Lifecycle
+from voicespan.lifecycle import OUTPUTS, STALL_AFTER_S, Lifecycle
 from voicespan.metrics import Metrics
 from voicespan.operations import Operation, SessionTotals
 from voicespan.shape import TraceShape
-
-# What begins a turn: with the first of these the search for the end of speech is due.
-_OUTPUTS = (ev.ModelAudio, ev.OutputTranscript, ev.ModelText, ev.Thought, ev.ToolCall)
 
 
 class VoiceSession:
@@ -130,8 +127,8 @@ class VoiceSession:
     def feed(self, event: Event, at_ns: int | None = None) -> None:
         """Something happened, now or at `at_ns`."""
         now_ns = self.now_ns() if at_ns is None else at_ns
-        output = isinstance(event, _OUTPUTS)
-        if output and self._lifecycle.wants_end_of_speech:
+        output = isinstance(event, OUTPUTS)
+        if self._lifecycle.wants_end_of_speech(event, now_ns):
             self._search_end_of_speech()
             self._recent.clear()  # what was searched belongs to a turn that begins
         elif (from_ns := self._lifecycle.listens_from_ns) is not None and from_ns <= now_ns:

@@ -17,6 +17,7 @@ from truth.deeds import read_deeds
 from truth.driver import Driver, ScriptError
 from truth.expected import expected_of
 from truth.fields import Compared, compare
+from truth.told import told_by
 from voicespan_simulator.lateness import Lateness
 from voicespan_simulator.process import SimulatorProcess
 

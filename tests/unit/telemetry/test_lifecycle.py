@@ -399,7 +399,7 @@ def test_with_playback_the_parts_sum_to_what_the_user_waited() -> None:
 
 
 def test_where_the_decision_is_not_known_waiting_and_thinking_are_not_told_apart() -> None:
-    [turn] = turns("MIC I EOS .. A GC U TC")
+    [turn] = turns("MIC EOS I .. A GC U TC")
     assert turn.source is StartSource.ACOUSTIC
     assert (turn.latency.endpointing_s, turn.latency.model_s) == (None, None)
     assert turn.time_to_first_audio_s is not None
@@ -484,3 +484,9 @@ def test_a_caller_who_hangs_up_while_the_model_is_dialled_is_no_error() -> None:
     end, _ = lifecycle.step(ev.SessionClosed(ev.Close(1000, "bye", "client")), 2)
     assert isinstance(end, op.EndConnection)
     assert (end.connected, end.error_type) == (False, None)
+
+
+def test_an_end_of_sound_after_what_was_heard_is_of_the_users_next_words() -> None:
+    [turn] = turns("MIC VAS I VAE .. EOS A GC U TC")
+    assert turn.source is StartSource.SERVER_ACTIVITY_END
+    assert turn.latency.endpointing_s is None

@@ -400,23 +400,24 @@ async def test_the_watchdog_needs_no_event_to_find_a_stall() -> None:
     session.close(Close(1000, "", "client"))
 
 
-async def test_speech_over_a_resumed_connection_that_is_dead_is_found_in_the_audio() -> None:
+@pytest.mark.parametrize(("resumed", "kind"), [(True, StallKind.RESUMED_DEAD), (False, StallKind.NO_ANSWER)])
+async def test_speech_over_a_connection_that_is_dead_is_found_in_the_audio(*, resumed: bool, kind: StallKind) -> None:
     recorder = Recorder()
     session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, stall_after_s=0.3)
     stalls: asyncio.Queue[Operation] = asyncio.Queue()
     session.listener = lambda operation: stalls.put_nowait(operation) if isinstance(operation, Stalled) else None
-    session.feed(ev.Dialing(resumed=True))
+    session.feed(ev.Dialing(resumed=resumed))
     session.feed(ev.Connected())
     for pcm in (silence(0.5), tone(1.0), silence(0.6)):
         session.audio_sent(pcm)
     async with asyncio.timeout(5):
         stall = await stalls.get()
     assert isinstance(stall, Stalled)
-    assert stall.kind is StallKind.RESUMED_DEAD
+    assert stall.kind is kind
     session.close(Close(1000, "", "client"))
 
 
-async def test_silence_over_a_resumed_connection_is_no_stall() -> None:
+async def test_silence_over_a_connection_is_no_stall() -> None:
     recorder = Recorder()
     session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, stall_after_s=0.02)
     session.feed(ev.Dialing(resumed=True))
