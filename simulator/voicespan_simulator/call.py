@@ -57,4 +57,5 @@ def note_answer(deed: CallDeed, response: FunctionResponse, at_ns: int) -> None:
 
 def described(deed: CallDeed) -> JsonObject:
     """A call as it stands in a message."""
-    return {"id": deed.id, "name": deed.name, "args": deed.args}
+    named: JsonObject = {} if deed.unnamed else {"id": deed.id}
+    return {**named, "name": deed.name, "args": deed.args}

@@ -49,13 +49,14 @@ class AnswerDeed:
 
 @dataclass(slots=True)
 class CallDeed:
-    """A function call. Responses that came after it was cancelled are there too."""
+    """A function call. Responses that came after it was cancelled are there too. `unnamed`: its id was not sent."""
 
     id: str
     name: str
     args: JsonObject
     called_ns: int
     blocking: bool
+    unnamed: bool = False
     answers: list[AnswerDeed] = field(default_factory=list)
     cancelled_ns: int | None = None
 
@@ -92,7 +93,7 @@ class TurnDeed:
     """What was sent up to a turnComplete that is not IN_PROGRESS, or up to the connection's end.
 
     Content is a thought, words, audio or a call; the empty messages ahead of it are none. `first_audio_ns` is when
-    10 ms of audio had been sent.
+    10 ms of audio had been sent. `interrupted_late`: after it was complete.
     """
 
     first_content_ns: int | None = None
@@ -104,6 +105,7 @@ class TurnDeed:
     generations: list[GenerationDeed] = field(default_factory=list)
     waiting_ns: int | None = None
     interrupted: InterruptedDeed | None = None
+    interrupted_late: InterruptedDeed | None = None
     completes: list[CompleteDeed] = field(default_factory=list)
 
 
@@ -154,6 +156,7 @@ class ConnectionDeed:
     late_ms: float = 0.0
     audio_ms: float = 0.0
     go_away: GoAwayDeed | None = None
+    strange_messages: int = 0
     closed: ClosedDeed | None = None
     exchanges: list[ExchangeDeed] = field(default_factory=list)
 

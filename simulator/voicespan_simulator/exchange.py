@@ -60,6 +60,9 @@ class Exchange:
         self._prompt = self.call.conversation.context
         if plan.hold == "start":
             await self.call.line.pace.hold(seconds_of(len(self.call.voice.speak(plan.answer or Answer(plan.said)))))
+        if plan.strange:
+            self.call.deed.strange_messages += 1
+            await self.call.line.send(messages.strange())
         if plan.filler is not None:
             await self._speak(plan.filler)
             await self._complete_turn("IN_PROGRESS")
@@ -109,6 +112,12 @@ class Exchange:
         self.closed = True
         await self._send_complete(self._report(), answered=False)
 
+    async def cut_late(self, by: Interruption) -> None:
+        """To be called when the turn is complete, and may still be played."""
+        if self.plan.interrupted_late and self.deed.turns and self.deed.turns[-1].interrupted_late is None:
+            self.deed.turns[-1].interrupted_late = InterruptedDeed(time_ns(), by)
+            await self.call.line.send(messages.interrupted())
+
     async def _step(self, step: messages.Step) -> None:
         await self.call.line.pace.wait(step.wait_s)
         if step.output:
@@ -135,7 +144,7 @@ class Exchange:
         blocking = plan.meanwhile is None
         await self._open(thinks=call.profile.shape.thinks_before_tools)
         for planned in plan.calls:
-            deed = CallDeed(call.new_call_id(), planned.name, planned.args, time_ns(), blocking)
+            deed = CallDeed(call.new_call_id(), planned.name, planned.args, time_ns(), blocking, planned.unnamed)
             self._now().calls.append(deed)
             if blocking:
                 self._pending[deed.id] = deed

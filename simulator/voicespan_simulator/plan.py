@@ -37,6 +37,8 @@ class Plan:
     usage: UsageReports | None = None
     transcripts: Transcripts | None = None
     complete_reason: str | None = None
+    strange: bool = False
+    interrupted_late: bool = False
 
     @property
     def spoken(self) -> bool:
@@ -71,6 +73,8 @@ def plan_of_turn(turn: Turn, functions: Collection[str], how: How) -> Plan:
         usage=turn.usage,
         transcripts=turn.transcripts,
         complete_reason=turn.complete_reason,
+        strange=turn.strange,
+        interrupted_late=turn.interrupted_late,
     )
 
 

@@ -17,11 +17,15 @@ Resumption = Literal["refused", "dead"]
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall:
-    """A function that the model calls; with `cancel` it takes the call back, before or after it was answered."""
+    """A function that the model calls; with `cancel` it takes the call back, before or after it was answered.
+
+    `unnamed`: the call comes without an id.
+    """
 
     name: str
     args: JsonObject
     cancel: Cancellation | None = None
+    unnamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,9 @@ class Turn:
 
     `hold` is where it waits at fast pace for the user to interrupt it, else nobody could. `typed`: it is for typed
     words, not for speech. `filler` is said and closed as IN_PROGRESS. `meanwhile` is said while the tools run: they
-    do not block, and the answer is a turn of its own. `complete_reason` goes on turnComplete.
+    do not block, and the answer is a turn of its own. `complete_reason` goes on turnComplete. `strange`: a message of
+    a kind that no client knows comes first. `interrupted_late`: who speaks next is taken to interrupt it, though it
+    is complete.
     """
 
     said: str
@@ -103,6 +109,8 @@ class Turn:
     usage: UsageReports | None = None
     transcripts: Transcripts | None = None
     complete_reason: str | None = None
+    strange: bool = False
+    interrupted_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ def _turn(table: Table, clips: Collection[str]) -> Turn:
         usage=cast("UsageReports | None", table.choice("usage", get_args(UsageReports))),
         transcripts=cast("Transcripts | None", table.choice("transcripts", get_args(Transcripts))),
         complete_reason=table.optional_text("complete_reason"),
+        strange=table.flag("strange", default=False),
+        interrupted_late=table.flag("interrupted_late", default=False),
     )
     if (turn.answer is None) is (turn.instead is None):
         raise table.error("answer", "a table with text is needed, or `instead`, and not both")
@@ -95,7 +97,8 @@ def _answer(table: Table | None, clips: Collection[str]) -> Answer | None:
 
 def _call(table: Table) -> FunctionCall:
     cancel = cast("Cancellation | None", table.choice("cancel", get_args(Cancellation)))
-    call = FunctionCall(table.text("name"), table.json_object("args"), cancel)
+    unnamed = table.flag("unnamed", default=False)
+    call = FunctionCall(table.text("name"), table.json_object("args"), cancel, unnamed)
     table.finish()
     return call
 

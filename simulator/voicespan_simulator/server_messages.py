@@ -50,6 +50,11 @@ def waiting() -> JsonObject:
     return content(waitingForInput=True)
 
 
+def strange() -> JsonObject:
+    """What a service might send that is newer than its clients."""
+    return {"unheardOf": {"seen": True}}
+
+
 def cancellation(call_ids: Sequence[str]) -> JsonObject:
     """Calls that are taken back."""
     return {"toolCallCancellation": {"ids": list(call_ids)}}

@@ -234,11 +234,13 @@ class Session:
 
     async def _interrupt(self, by: Interruption) -> None:
         exchange, playing = self._exchange, self._playing
-        if exchange is None or playing is None or playing.done():
+        if exchange is None or playing is None:
             return
         await exchange.reach_hold(playing)
         if exchange.closed:
-            await playing
+            await asyncio.gather(playing, return_exceptions=True)
+            await exchange.cut_late(by)
+        if exchange.closed or playing.done():
             return
         await self._stop_playing()
         if by == "speech" and exchange.plan.spoken and not exchange.begun:

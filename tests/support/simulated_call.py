@@ -66,6 +66,7 @@ class Recorder:
     messages: list[JsonObject] = field(default_factory=list)
     closed: tuple[int, str] | None = None
     aborted: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def send(self, message: JsonObject) -> None:
@@ -76,10 +77,12 @@ class Recorder:
     async def close(self, code: int, reason: str) -> None:
         async with self.arrived:
             self.closed = (code, reason)
+            self.ended.set()
             self.arrived.notify_all()
 
     def abort(self) -> None:
         self.aborted = True
+        self.ended.set()
 
     @property
     def kinds(self) -> list[str]:
@@ -94,6 +97,9 @@ class Recorder:
     async def until(self, wanted: str, count: int = 1) -> None:
         async with self.arrived:
             await asyncio.wait_for(self.arrived.wait_for(lambda: self.kinds.count(wanted) >= count), 5)
+
+    async def until_ended(self) -> None:
+        await asyncio.wait_for(self.ended.wait(), 5)
 
     def usage(self) -> list[JsonObject]:
         return [pick_object(m, "usageMetadata") for m in self.messages if "usageMetadata" in m]

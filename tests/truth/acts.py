@@ -117,7 +117,10 @@ CASES = (
     Case("go_away_in_tools", "go_away_in_tools", "SAY CALL GA OK1 TC CUT UP SAY TC", by_hand=True, resumes=True),
     Case("go_away_mid_answer", "go_away_mid_answer", "SAY GA TC CUT UP SAY TC", resumes=True),
     Case("usage_reports", "usage_reports", "SAY TC SAY TC GRACE SAY TC U SAY TC SAY TC", EVERY),
+    Case("unnamed_calls", "unnamed_calls", "SAY CALL CALL OK2 OK1 TC SAY CALL OK3 TC", (VERTEX,), by_hand=True),
+    Case("late_interruption", "late_interruption", "SAY TC SAY INT TC"),
     # Other ways to play a scenario.
+    Case("one_tool_twice_answered_in_turn", "same_tool_twice", "SAY CALL CALL OK2 QUIET OK1 TC", by_hand=True),
     Case("push_to_talk", "plain", "PTT TC PTT TC", push_to_talk=True),
     Case("microphone_off", "plain", "OFF TC OFF TC"),
     Case("typed_by_rule", "plain", "LIVE:Hello. TC TYPE:Is_there_a_cafe? TC"),

@@ -36,7 +36,7 @@ GRACE_S = 0.6
 # What no wait of a script needs: past it the script and the scenario do not fit each other.
 LONGEST_WAIT_S = 20.0
 # Between the sound and the silence after it, so that the end of speech and the decision about it differ.
-PAUSE_S = 0.15
+PAUSE_S = 0.25
 PICTURE = b"\xff\xd8\xff\xe0 a picture \xff\xd9"
 FUNCTIONS = ("search_nearby", "navigate_to_location")
 FAILURES = (errors.APIError, WebSocketException, OSError)
@@ -49,7 +49,8 @@ def _pcm(seconds: float, peak: int = 0) -> bytes:
     return array.array("h", samples).tobytes()
 
 
-LEAD_IN, SOUND, SILENCE = _pcm(0.2), _pcm(0.5, 12_000), _pcm(1.2)
+# The detector decides after 1.05 s of silence: with the last frame, so that nothing is sent once it has answered.
+LEAD_IN, SOUND, SILENCE = _pcm(0.2), _pcm(0.5, 12_000), _pcm(1.1)
 
 
 class ScriptError(Exception):
@@ -157,8 +158,12 @@ class Driver:
 
     async def _receive(self, live: AsyncSession) -> None:
         while True:
-            async for message in live.receive():
-                await self._on_message(message)
+            try:
+                async for message in live.receive():
+                    await self._on_message(message)
+            except (TypeError, ValueError) as error:
+                # What the SDK raises on a message of a kind that it does not know.
+                self._session.feed(ev.Unreadable(type(error).__name__))
 
     async def _on_message(self, message: types.LiveServerMessage) -> None:
         update = message.session_resumption_update

@@ -43,7 +43,7 @@ class Around:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, int | float) and abs(other - self.value) <= self.tolerance
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __repr__(self) -> str:
         return f"{self.value:.3f} ± {self.tolerance:g}"
@@ -64,6 +64,7 @@ class Tool:
     result: JsonValue
     responses: int
     blocking: bool
+    unnamed: bool
     parent: str
     start_s: Around
     end_s: Around | NotSaid
@@ -89,9 +90,12 @@ class ExpectedTurn:
     said: str
     start_source: str | NotSaid
     start_s: Around | NotSaid
+    end_s: Around | NotSaid
     first_audio_s: Around | NotSaid | None
     endpointing_s: Around | NotSaid | None
-    tool_s: Around | NotSaid | None
+    tool_s: Around | None
+    model_s: Around | NotSaid | None
+    heard_s: Around | None
     tools: tuple[Tool, ...]
 
 
@@ -104,11 +108,12 @@ class Connection:
     close_initiator: str | None
     error_type: str | None
     go_away_s: float | None
+    gap_s: Around | None
 
 
 @dataclass(frozen=True)
 class Expected:
-    """A call. `late_usage` was sent when no turn could take it any more."""
+    """A call. `late_interruptions` came when their turns were complete."""
 
     turns: tuple[ExpectedTurn, ...]
     connections: tuple[Connection, ...]
@@ -116,8 +121,12 @@ class Expected:
     close_reason: str | NotSaid
     close_initiator: str
     error_type: str | None
+    provider: str
+    model: str
     input_audio_s: Around
     go_aways: int
+    late_interruptions: tuple[str, ...]
+    strange_messages: int
     paths: list[str] = field(default_factory=list)
 
     @property
@@ -145,8 +154,18 @@ def expected_of(connections: list[ConnectionDeed]) -> Expected:
         close_reason=_reason(last) if ended_by_service else "bye",
         close_initiator="provider" if ended_by_service else "client",
         error_type=f"live_{code}" if ended_by_service else None,
+        provider="gcp.vertex_ai" if last.dialect == "vertex" else "gcp.gemini",
+        model=last.model,
         input_audio_s=Around(sum(connection.audio_ms for connection in connections) / 1000, AUDIO_S),
         go_aways=sum(connection.go_away is not None for connection in connections),
+        late_interruptions=tuple(
+            turn.interrupted_late.by
+            for connection in connections
+            for exchange in connection.exchanges
+            for turn in exchange.turns
+            if turn.interrupted_late
+        ),
+        strange_messages=sum(connection.strange_messages for connection in connections),
         paths=sorted(_paths(turns, len(told))),
     )
 
@@ -172,9 +191,11 @@ def _turn(index: int, connection: ConnectionDeed, exchange: ExchangeDeed, number
     retracted = cause == "retracted"
     source, start_ns = _start(exchange.user, deed) if first else _start_after_tools(exchange.turns[number - 1])
     precedes = source != "model_initiated" and start_ns is not None
-    first_audio: Around | NotSaid | None = None
+    first_audio: Around | None = None
     if deed.first_audio_ns is not None and precedes and start_ns is not None:
         first_audio = Around((deed.first_audio_ns - start_ns) / 1e9, CLOCK_S)
+    endpointing = _endpointing(connection, exchange.user, deed) if first else None
+    tool_s = _tool_time(deed) if first_audio else None
     return ExpectedTurn(
         index=index,
         end_reason=reason,
@@ -190,9 +211,12 @@ def _turn(index: int, connection: ConnectionDeed, exchange: ExchangeDeed, number
         said=deed.words.strip(),
         start_source=NOT_SAID if retracted else source,
         start_s=NOT_SAID if retracted or start_ns is None else Around(start_ns / 1e9, CLOCK_S),
+        end_s=_end_time(deed),
         first_audio_s=first_audio,
-        endpointing_s=_endpointing(connection, exchange.user, deed) if first else None,
-        tool_s=_tool_time(deed) if first_audio else None,
+        endpointing_s=endpointing,
+        tool_s=tool_s,
+        model_s=_model_time(first_audio, endpointing, tool_s, exchange.user if first else None),
+        heard_s=_heard(deed),
         tools=tuple(_tool(call, connection, index) for call in deed.calls),
     )
 
@@ -228,9 +252,12 @@ def _unheard(index: int) -> ExpectedTurn:
         said="",
         start_source="acoustic",
         start_s=NOT_SAID,
+        end_s=NOT_SAID,
         first_audio_s=None,
         endpointing_s=None,
         tool_s=None,
+        model_s=None,
+        heard_s=None,
         tools=(),
     )
 
@@ -312,6 +339,43 @@ def _endpointing(connection: ConnectionDeed, user: UserDeed, deed: TurnDeed) -> 
     return Around((user.decided_ns - user.ended_ns) / 1e9, CLOCK_S)
 
 
+def _end_time(deed: TurnDeed) -> Around | NotSaid:
+    """The end of the answer, whenever the turn was closed, or of the last tool; what has neither is not told here."""
+    if deed.last_content_ns is None:
+        return NOT_SAID
+    complete_ns = deed.generations[-1].complete_ns if deed.generations else None
+    end_ns = complete_ns or (deed.interrupted.at_ns if deed.interrupted else deed.last_content_ns)
+    tools = [call for call in deed.calls if call.blocking]
+    if any(not call.answers and call.cancelled_ns is None for call in tools):
+        return NOT_SAID
+    return Around(max([end_ns, *(_end_of(call) for call in tools)]) / 1e9, CLOCK_S)
+
+
+def _end_of(call: CallDeed) -> int:
+    in_time = [a.at_ns for a in call.answers if call.cancelled_ns is None or a.at_ns < call.cancelled_ns]
+    return in_time[-1] if in_time else call.cancelled_ns or 0
+
+
+def _model_time(
+    first_audio: Around | None, endpointing: Around | NotSaid | None, tool: Around | None, user: UserDeed | None
+) -> Around | NotSaid | None:
+    """What is left of the time to first audio; where no decision about the speech was told, nobody can say."""
+    if first_audio is None or tool is None:
+        return None
+    if isinstance(endpointing, NotSaid):
+        return NOT_SAID
+    if endpointing is None and user is not None and user.how == "spoken" and user.decided_by == "detector":
+        return None
+    return Around(first_audio.value - tool.value - (endpointing.value if endpointing else 0.0), CLOCK_S)
+
+
+def _heard(deed: TurnDeed) -> Around | None:
+    """How much of an answer that was cut had been played: all, or as long as it had been coming."""
+    if deed.interrupted is None or deed.first_audio_ns is None:
+        return None
+    return Around(min(deed.audio_ms / 1000, (deed.interrupted.at_ns - deed.first_audio_ns) / 1e9), CLOCK_S)
+
+
 def _tool_time(deed: TurnDeed) -> Around | NotSaid | None:
     """How long tools that block ran before the turn's first audio, those that ran together counted once."""
     first_audio_ns = deed.first_audio_ns or 0
@@ -347,6 +411,7 @@ def _tool(call: CallDeed, connection: ConnectionDeed, turn: int) -> Tool:
         result=result,
         responses=len(in_time),
         blocking=call.blocking,
+        unnamed=call.unnamed,
         parent=inside,
         start_s=Around(call.called_ns / 1e9, CLOCK_S),
         end_s=NOT_SAID if end_ns is None else Around(end_ns / 1e9, CLOCK_S),
@@ -371,6 +436,7 @@ def _connection(index: int, connections: list[ConnectionDeed]) -> Connection:
         close_reason=_reason(former) if former else None,
         close_initiator=None if closed is None else "provider" if closed.by == "service" else "server",
         error_type=f"close_{code}" if refused else None,
+        gap_s=None if refused or closed is None else Around(((this.set_up_ns or 0) - closed.at_ns) / 1e9, CLOCK_S),
         go_away_s=served[-1].go_away.time_left_s if served and served[-1].go_away else None,
     )
 
@@ -413,7 +479,7 @@ def _count(report: JsonObject, key: str) -> int:
 
 def _sum(many: object) -> dict[str, int]:
     total: dict[str, int] = {}
-    for buckets in many:  # type: ignore[attr-defined]
+    for buckets in many:
         for name, count in buckets.items():
             total[name] = total.get(name, 0) + count
     return total

@@ -62,12 +62,29 @@ def _usage_source(turn: ExpectedTurn) -> str:
     return "estimated" if turn.generations else "missing"
 
 
-def _output(expected: Expected) -> object:
+def _output(expected: Expected) -> Around:
     return Around(sum(turn.audio_s.value for turn in expected.turns), AUDIO_S)
 
 
 def _total(expected: Expected) -> object:
     return sum(turn.provider_total or 0 for turn in expected.turns)
+
+
+def _interruptions(expected: Expected) -> list[str]:
+    return [*(turn.cause for turn in expected.turns if turn.cause), *expected.late_interruptions]
+
+
+def _links(expected: Expected) -> list[tuple[str, int]]:
+    return [(tool.name, turn.index) for turn in expected.turns for tool in turn.tools if not tool.blocking]
+
+
+def _audio(expected: Expected) -> dict[str, object]:
+    amounts = {"input": expected.input_audio_s, "output": _output(expected)}
+    return {name: amount for name, amount in amounts.items() if amount.value}
+
+
+def _measured_audio(told: Told) -> dict[Value, float]:
+    return {name: seconds for name, seconds in told.measured(c.METRIC_AUDIO, c.AUDIO_DIRECTION).items() if seconds}
 
 
 def _stalls(expected: Expected) -> list[str]:
@@ -78,19 +95,8 @@ def _served(expected: Expected) -> int:
     return sum(connection.error_type is None for connection in expected.connections)
 
 
-def _by(expected: Expected, key: Callable[[ExpectedTurn], str | None]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for turn in expected.turns:
-        if (name := key(turn)) is not None:
-            found[name] = found.get(name, 0.0) + 1
-    return found
-
-
-def _outcomes(expected: Expected) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for tool in expected.tools:
-        found[tool.outcome] = found.get(tool.outcome, 0) + 1
-    return found
+def _counted(names: list[str]) -> dict[str, int]:
+    return {name: names.count(name) for name in names}
 
 
 def _half_errors(told: Told) -> list[str]:
@@ -129,9 +135,12 @@ TURN: tuple[Row[ExpectedTurn, ReceivedSpan], ...] = (
     Row("words out", lambda e: e.said, words_out),
     Row("start_source", lambda e: e.start_source, attribute(c.TURN_START_SOURCE)),
     Row("start", lambda e: e.start_s, lambda span: _seconds(span.start_ns), clock=True),
+    Row("end", lambda e: e.end_s, lambda span: _seconds(span.end_ns), clock=True),
     Row("time_to_first_audio", lambda e: e.first_audio_s, attribute(c.TTFA), clock=True),
     Row("latency.endpointing", lambda e: e.endpointing_s, attribute(c.LATENCY_ENDPOINTING), clock=True),
     Row("latency.tool", lambda e: e.tool_s, attribute(c.LATENCY_TOOL), clock=True),
+    Row("latency.model", lambda e: e.model_s, attribute(c.LATENCY_MODEL), clock=True),
+    Row("audio.heard", lambda e: e.heard_s, attribute(c.HEARD_AUDIO), clock=True),
 )
 
 TOOL: tuple[Row[Tool, ReceivedSpan], ...] = (
@@ -152,6 +161,7 @@ CONNECTION: tuple[Row[Connection, ReceivedSpan], ...] = (
     Row("close_code", lambda e: e.close_code, attribute(c.CONNECTION_CLOSE_CODE)),
     Row("close_reason", lambda e: e.close_reason, attribute(c.CONNECTION_CLOSE_REASON)),
     Row("close_initiator", lambda e: e.close_initiator, attribute(c.CONNECTION_CLOSE_INITIATOR)),
+    Row("gap", lambda e: e.gap_s, attribute(c.CONNECTION_GAP), clock=True),
     Row("go_away.time_left", lambda e: e.go_away_s, attribute(c.CONNECTION_GO_AWAY)),
     Row("error.type", lambda e: e.error_type, attribute(c.ERROR_TYPE)),
     Row("status", lambda e: "ERROR" if e.error_type else "UNSET", lambda span: span.status),
@@ -162,9 +172,13 @@ def _session(name: str) -> Callable[[Told], Value]:
     return lambda told: told.session.attributes.get(name)
 
 
+def _of_each_turn(name: str) -> Callable[[Told], object]:
+    return lambda told: {turn.attributes.get(name) for turn in told.turns}
+
+
 def _of_turns(name: str) -> Callable[[Told], object]:
     """The sum of what the turns' spans say."""
-    return lambda told: sum(float(turn.attributes[name]) for turn in told.turns if name in turn.attributes)  # type: ignore[arg-type]
+    return lambda told: sum(float(turn.attributes[name]) for turn in told.turns if name in turn.attributes)
 
 
 CALL: tuple[Row[Expected, Told], ...] = (
@@ -174,8 +188,8 @@ CALL: tuple[Row[Expected, Told], ...] = (
     Row("tool_calls", lambda e: len(e.tools), _session(c.SESSION_TOOL_CALLS)),
     Row("connections", lambda e: len(e.connections), _session(c.SESSION_CONNECTIONS)),
     Row("reconnects", lambda e: len(e.connections) - 1, _session(c.SESSION_RECONNECTS)),
-    Row("interruptions", lambda e: sum(turn.cause is not None for turn in e.turns), _session(c.SESSION_INTERRUPTIONS)),
-    Row("barge_ins", lambda e: sum(turn.cause == "speech" for turn in e.turns), _session(c.SESSION_BARGE_INS)),
+    Row("interruptions", lambda e: len(_interruptions(e)), _session(c.SESSION_INTERRUPTIONS)),
+    Row("barge_ins", lambda e: _interruptions(e).count("speech"), _session(c.SESSION_BARGE_INS)),
     Row("stalls", lambda e: sum(turn.stall_kind is not None for turn in e.turns), _session(c.SESSION_STALLS)),
     Row(
         "turns_without_usage",
@@ -203,6 +217,10 @@ CALL: tuple[Row[Expected, Told], ...] = (
     Row("status", lambda e: "ERROR" if e.error_type else "UNSET", lambda t: t.session.status),
     Row("error.type exactly where the status is ERROR", lambda _: [], _half_errors),
     Row("one trace", lambda _: 1, lambda t: len({span.trace_id for span in t.spans})),
+    Row("one session.id, on every span", lambda _: 1, lambda t: len({s.attributes.get(c.SESSION_ID) for s in t.spans})),
+    Row("model of turns", lambda e: {e.model} if e.turns else set(), _of_each_turn(c.REQUEST_MODEL)),
+    Row("provider of turns", lambda e: {e.provider} if e.turns else set(), _of_each_turn(c.PROVIDER_NAME)),
+    Row("turns that tools which block nothing are linked to", _links, lambda t: t.links),
     Row("children inside their parents", lambda _: [], _sticking_out),
     # Log events.
     Row("events go_away", lambda e: e.go_aways, lambda t: len(t.events(c.EVENT_GO_AWAY))),
@@ -211,24 +229,37 @@ CALL: tuple[Row[Expected, Told], ...] = (
         _stalls,
         lambda t: [e.attributes[c.TURN_STALL_KIND] for e in t.events(c.EVENT_STALL)],
     ),
+    Row(
+        "events late_interruption",
+        lambda e: list(e.late_interruptions),
+        lambda t: [log.attributes[c.TURN_INTERRUPTION_CAUSE] for log in t.events(c.EVENT_LATE_INTERRUPTION)],
+    ),
+    Row(
+        "events unreadable",
+        lambda e: e.strange_messages,
+        lambda t: sum(log.attributes[c.ANOMALY] == "unreadable_message" for log in t.events(c.EVENT_PROTOCOL_ERROR)),
+    ),
     Row("events reconnect", lambda e: len(e.connections) - 1, lambda t: len(t.events(c.EVENT_RECONNECT))),
     Row("events started", _served, lambda t: len(t.events(c.EVENT_CONNECTION_STARTED))),
     Row("events ended", _served, lambda t: len(t.events(c.EVENT_CONNECTION_ENDED))),
     Row("events summary", lambda _: 1, lambda t: len(t.events(c.EVENT_SUMMARY))),
     # Metrics.
+    Row("metric go_aways", lambda e: float(e.go_aways), lambda t: t.measured(c.METRIC_GO_AWAYS).get(None, 0.0)),
+    Row("metric reconnects", lambda e: len(e.connections) - 1, lambda t: sum(t.measured(c.METRIC_RECONNECTS).values())),
+    Row("metric audio", _audio, _measured_audio),
     Row(
         "metric turns",
-        lambda e: _by(e, lambda turn: turn.end_reason),
+        lambda e: _counted([turn.end_reason for turn in e.turns]),
         lambda t: t.measured(c.METRIC_TURNS, c.TURN_END_REASON),
     ),
     Row(
         "metric interruptions",
-        lambda e: _by(e, lambda turn: turn.cause),
+        lambda e: _counted(_interruptions(e)),
         lambda t: t.measured(c.METRIC_INTERRUPTIONS, c.TURN_INTERRUPTION_CAUSE),
     ),
     Row(
         "metric stalls",
-        lambda e: _by(e, lambda turn: turn.stall_kind),
+        lambda e: _counted(_stalls(e)),
         lambda t: t.measured(c.METRIC_STALLS, c.TURN_STALL_KIND),
     ),
     Row("metric tokens", lambda e: sum_of_usage(e.turns), lambda t: t.measured(c.METRIC_TOKENS, c.TOKEN_BUCKET)),
@@ -237,7 +268,11 @@ CALL: tuple[Row[Expected, Told], ...] = (
         lambda e: sum(isinstance(turn.first_audio_s, Around) for turn in e.turns),
         lambda t: sum(t.counted(c.METRIC_TTFA).values()),
     ),
-    Row("metric tools", _outcomes, lambda t: t.counted(c.METRIC_TOOL_DURATION, c.TOOL_OUTCOME)),
+    Row(
+        "metric tools",
+        lambda e: _counted([tool.outcome for tool in e.tools]),
+        lambda t: t.counted(c.METRIC_TOOL_DURATION, c.TOOL_OUTCOME),
+    ),
     Row(
         "metric generations",
         lambda e: sum(turn.generations for turn in e.turns),
@@ -258,10 +293,11 @@ def compare(expected: Expected, told: Told, late_s: float = 0.0) -> Iterator[Com
             continue
         yield from _rows(f"turn {turn.index} ", TURN, turn, told.turns[number], late_s)
     for tool in expected.tools:
-        if tool.id not in told.tools:
+        span = told.tool(tool.id, unnamed=tool.unnamed)
+        if span is None:
             yield Compared(f"tool {tool.id}", "a span", None)
             continue
-        yield from _rows(f"tool {tool.name} ", TOOL, tool, told.tools[tool.id], late_s)
+        yield from _rows(f"tool {tool.name} ", TOOL, tool, span, late_s)
     for connection, span in zip(expected.connections, told.connections, strict=False):
         yield from _rows(f"connection {connection.index} ", CONNECTION, connection, span, late_s)
 

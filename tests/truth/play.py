@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from google import genai
@@ -23,8 +23,9 @@ from voicespan_simulator.process import SimulatorProcess
 
 AT_A_TIME = 5
 # However busy the machine is: what is told of a wrong moment differs by more (driver.PAUSE_S).
-MOST_LATE_S = 0.09
+MOST_LATE_S = 0.18
 
+TIMES_AGAIN = 2
 WARM_UP = Case("warm-up", "one_tool", "SAY TC")
 
 
@@ -72,6 +73,19 @@ def play(cases: Sequence[Case], at_a_time: int = AT_A_TIME) -> list[Played]:
             late_s = outcome.late_s + max(connection.late_ms for connection in deeds[label]) / 1000
             fields = compare(expected_of(deeds[label]), told_by(outcome.recorder), min(late_s, MOST_LATE_S))
             played.append(Played(case, service, tuple(fields)))
+    return played
+
+
+def play_fairly(cases: Sequence[Case], write: Callable[[str], None]) -> list[Played]:
+    """As `play`. Two processes' clocks are compared, on a machine that may be busy: what is late has to be so again."""
+    played = play(cases)
+    for _ in range(TIMES_AGAIN):
+        again = [replace(one.case, services=(one.service,)) for one in played if one.only_clocks]
+        if not again:
+            break
+        write(f"truth: {len(again)} played once more, one at a time: only clocks differed")
+        late = {one.name: one for one in play(again, at_a_time=1)}
+        played = [late.get(one.name, one) for one in played]
     return played
 
 

@@ -37,6 +37,19 @@ class Told:
     def tools(self) -> dict[str, ReceivedSpan]:
         return {str(s.attributes[c.TOOL_CALL_ID]): s for s in self.spans if c.TOOL_CALL_ID in s.attributes}
 
+    def tool(self, call_id: str, *, unnamed: bool) -> ReceivedSpan | None:
+        """A call's span; one whose id was never sent is the next of those that the library had to name itself."""
+        if not unnamed:
+            return self.tools.get(call_id)
+        if call_id not in self._unnamed:
+            made_up = sorted((id_ for id_ in self.tools if id_.startswith("unnamed-")), key=lambda id_: int(id_[8:]))
+            self._unnamed[call_id] = self.tools.get(next(iter(made_up[len(self._unnamed) :]), ""))
+        return self._unnamed[call_id]
+
+    @cached_property
+    def _unnamed(self) -> dict[str, ReceivedSpan | None]:
+        return {}
+
     @cached_property
     def paths(self) -> list[str]:
         return sorted(map(self._path, self.spans))
@@ -44,6 +57,13 @@ class Told:
     def _path(self, span: ReceivedSpan) -> str:
         parents = [other for other in self.spans if other.span_id == span.parent_span_id]
         return f"{self._path(parents[0])} / {span.name}" if parents else span.name
+
+    @cached_property
+    def links(self) -> list[tuple[str, Value]]:
+        """Tools that link to a turn, and which."""
+        index = {turn.span_id: turn.attributes[c.TURN_INDEX] for turn in self.turns}
+        tools = sorted((s for s in self.spans if c.TOOL_NAME in s.attributes), key=lambda s: s.start_ns)
+        return [(str(t.attributes[c.TOOL_NAME]), index.get(link.span_id)) for t in tools for link in t.links]
 
     def events(self, name: str) -> list[ReceivedLog]:
         return [log for log in self.logs if log.event_name == name]

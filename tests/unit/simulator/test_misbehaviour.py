@@ -21,7 +21,7 @@ ROUTE = FunctionCall("navigate_to_location", {"destination": "X"})
 
 async def respond(caller: Caller, number: int, response: JsonValue = None, **how: object) -> None:
     call = caller.heard.calls()[number]
-    answer = FunctionResponse(str(call["id"]), str(call["name"]), response or {"ok": True}, **how)  # type: ignore[arg-type]
+    answer = FunctionResponse(str(call["id"]), str(call["name"]), response or {"ok": True}, **how)
     await caller.session.take(ToolResponse((answer,)))
 
 
@@ -179,7 +179,7 @@ async def test_a_tools_answer_may_be_ignored(dial: Dial) -> None:
 
 async def test_late_words_come_behind_the_audio_or_behind_the_turn(dial: Dial) -> None:
     for transcripts, runs in (("late", "A I A GC T TC+usage"), ("after_turn", "A GC TC+usage T")):
-        caller = dial(CASCADE, [Turn("Hello.", ANSWER, transcripts=transcripts)], vertex=True)  # type: ignore[arg-type]
+        caller = dial(CASCADE, [Turn("Hello.", ANSWER, transcripts=transcripts)], vertex=True)
         await caller.say()
         await caller.heard.until("TC+usage")
         await settle()
@@ -216,7 +216,7 @@ async def test_the_reason_of_a_turns_end_is_told(dial: Dial) -> None:
 async def test_a_connection_may_end_while_a_tool_runs(dial: Dial, ending: Close | Loss) -> None:
     caller = dial(M38, [Turn("Is there a cafe?", ANSWER, (SEARCH,), ending=ending)])
     await caller.say()
-    await settle()
+    await caller.heard.until_ended()
     assert caller.heard.kinds[-1] == "call"
     assert caller.heard.aborted is isinstance(ending, Loss)
     assert caller.heard.closed == ((1008, "The operation was aborted.") if isinstance(ending, Close) else None)
