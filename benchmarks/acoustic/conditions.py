@@ -29,7 +29,8 @@ class Clip:
 class Scene:
     """One condition: who speaks how loud, and what else is heard.
 
-    `level_db` is the speech's RMS below full scale, from and to. Backgrounds are `snr_db` below the speech.
+    `level_db` is the speech's RMS below full scale, from and to; over its last second it falls by `falls_db`.
+    Backgrounds are `snr_db` below the speech.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Scene:
     sentences: str = "sentences"
     noise: Noise | None = None
     snr_db: tuple[float, float] = (0.0, 0.0)
+    falls_db: tuple[float, float] = (0.0, 0.0)
     after: Callable[[Stage], Sound] | None = None
 
 
@@ -51,7 +53,7 @@ class Stage:
             else spoken(cast, rng, getattr(cast, scene.sentences))
         )
         self.level = FULL_SCALE * decibels(rng.uniform(*scene.level_db))
-        self.speech = scaled(speech, self.level)
+        self.speech = _falling(scaled(speech, self.level), rng.uniform(*scene.falls_db))
         self.before, self.open = seconds(rng.uniform(0.3, 3.0)), seconds(rng.uniform(0.4, 3.0))
         self.end = self.before + end_of_speech(self.speech)
         samples = self.end + self.open
@@ -75,6 +77,11 @@ def clips(scene: Scene, cast: Cast, seed: str, count: int) -> Iterator[Clip]:
     """So many clips of a condition; the same for the same seed."""
     for number in range(count):
         yield Stage(scene, cast, random.Random(f"{seed}/{scene.name}/{number}")).clip()
+
+
+def _falling(speech: Sound, by_db: float) -> Sound:
+    start, width = max(0, len(speech) - seconds(1.0)), seconds(1.0)
+    return [*speech[:start], *(s * decibels(-by_db * n / width) for n, s in enumerate(speech[start:]))]
 
 
 def _breath(stage: Stage) -> Sound:
@@ -117,7 +124,7 @@ def _echo(stage: Stage, *, goes_on: bool) -> Sound:
 
 
 def _suppressed(stage: Stage) -> Sound:
-    """Pink noise, 20 to 30 dB down, that a noise suppressor lets through with speech; it fades in 0.1 to 0.3 s after it."""
+    """Pink noise, 20 to 30 dB down, that a noise suppressor lets through with speech. It fades in 0.1 to 0.3 s."""
     noise = scaled(sounds.pink(stage.rng, len(stage.sound)), stage.below((20, 30)))
     fade = seconds(stage.rng.uniform(0.1, 0.3))
     floor = 0.01
@@ -146,6 +153,7 @@ def scenes(cast: Cast) -> tuple[Scene, ...]:
         *clean,
         Scene("quiet room", (-40, -20), after=_quiet_room),
         Scene("recordings", sentences="recordings", after=_quiet_room),
+        Scene("trailing off", falls_db=(8, 18), after=_quiet_room),
         Scene("pauses", sentences="paused", after=_quiet_room),
         Scene("soft end", sentences="soft", after=_quiet_room),
         Scene("soft end, pink 25 dB", sentences="soft", noise=sounds.pink, snr_db=(25, 25)),
