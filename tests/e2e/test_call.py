@@ -263,12 +263,20 @@ async def test_what_had_ended_survives_a_kill_and_an_outage(environ: dict[str, s
         receiver.start()
         await asyncio.to_thread(server.start)
         received = await asyncio.to_thread(
-            receiver.spans.wait_for, lambda spans: sum(s.name.startswith("Turn ") for s in spans) == 2
+            receiver.spans.wait_for, lambda spans: any(s.name == "WebSocket Session" for s in spans)
         )
         of_call = [span for span in received if span.trace_id == caller.trace_id]
         assert {s.name for s in of_call} == {
             "Voice Session", "Live Connection 1", "Turn 1", "Turn 2", "tool-navigate_to_location", "tool-search_nearby",
+            "WebSocket Session",
         }  # fmt: skip
+        # The session, which nobody ended, was closed by the second process.
+        session = next(s for s in of_call if s.name == "WebSocket Session")
+        assert (session.status, session.attributes["error.type"]) == ("ERROR", "process_died")
+        assert session.attributes["voicespan.session.close_initiator"] == "process"
+        assert session.attributes["voicespan.session.turns"] == 2
+        assert session.end_ns >= max(span.end_ns for span in of_call)
+        assert server.get("/healthz")["store"]["recovered_sessions"] == 1
         assert len(of_call) == len({span.span_id for span in of_call}), "nothing came twice"
 
 
