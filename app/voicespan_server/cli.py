@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from voicespan_server import store_cli
+
 if TYPE_CHECKING:
     from voicespan_server.settings import Settings
 
@@ -261,6 +263,9 @@ def _local_time(at_ns: int) -> str:
     from datetime import datetime
 
     return datetime.fromtimestamp(at_ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+app.add_typer(store_cli.commands(out, _store_path, _local_time), name="store")
 
 
 if __name__ == "__main__":

@@ -29,10 +29,7 @@ class Owner:
         """Those of these owners that hold no lock any more. Locks that nobody holds are removed."""
         if self._store is None:
             return []
-        alive = {self.name}
-        for path in self._store.parent.glob(f"{self._store.name}.*.lock"):
-            if path != self._path and _is_held(path):
-                alive.add(path.name.removeprefix(f"{self._store.name}.").removesuffix(".lock"))
+        alive = living_owners(self._store, but=self._path) | {self.name}
         return [name for name in names if name not in alive]
 
     def release(self) -> None:
@@ -41,6 +38,15 @@ class Owner:
             self._path.unlink(missing_ok=True)
             os.close(self._descriptor)
             self._path = None
+
+
+def living_owners(store: Path, but: Path | None = None) -> set[str]:
+    """The names of those who hold a lock, `but` this one. Locks that nobody holds are removed."""
+    return {
+        path.name.removeprefix(f"{store.name}.").removesuffix(".lock")
+        for path in store.parent.glob(f"{store.name}.*.lock")
+        if path != but and _is_held(path)
+    }
 
 
 def _is_held(path: Path) -> bool:

@@ -1,0 +1,158 @@
+"""`voicespan store`: what waits, what was refused and why, once more with it, and away with what is old."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from support.otlp_sink import OtlpHttpSink
+from voicespan.sdk import maintenance
+from voicespan.sdk.endpoint import Endpoint
+from voicespan.sdk.processors import StoreProcessor
+from voicespan.sdk.sender import Sender
+from voicespan.sdk.signals import Signal
+from voicespan.sdk.store import Store
+from voicespan.sdk.transport import transport_for
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "traces.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    opened = Store(path, send=[Signal.TRACES])
+    yield opened
+    opened.close()
+
+
+def end_spans(store: Store, *names: str, text: str = "") -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(StoreProcessor(store))
+    for name in names:
+        provider.get_tracer("t").start_span(name, attributes={"text": text}).end()
+    assert store.flush(5)
+
+
+def reject(store: Store, reason: str, limit: int = 100) -> None:
+    batch = store.next_batch(Signal.TRACES, limit, 1 << 20)
+    assert batch is not None
+    store.rejected(batch, reason)
+
+
+def voicespan(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "voicespan_server.cli", "store", *arguments],
+        env={"PATH": os.environ["PATH"], "VOICESPAN_STORE_PATH": str(path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=path.parent,
+    )
+
+
+def test_status_counts_what_waits_and_what_was_refused_by_signal(store: Store, path: Path) -> None:
+    end_spans(store, "one", "two")
+    reject(store, "HTTP 400 no", limit=1)
+    found = maintenance.status(path)
+    assert (found.processes, found.open_sessions, found.rejected) == (1, 0, 1)
+    assert found.size_bytes > 0
+    traces, logs, scores = found.signals
+    assert (traces.records, traces.queued, traces.rejected) == (2, 1, 1)
+    assert traces.oldest_queued_age_s is not None
+    assert traces.oldest_queued_age_s < 60
+    assert (logs.records, logs.oldest_queued_age_s, scores.records) == (0, None, 0)
+
+
+def test_rejections_are_told_by_reason_the_most_first(store: Store, path: Path) -> None:
+    end_spans(store, "one")
+    reject(store, "HTTP 401 who are you")
+    end_spans(store, "two", "three")
+    reject(store, "HTTP 400 no")
+    told = [(r.signal, r.reason, r.records) for r in maintenance.rejections(path)]
+    assert told == [(Signal.TRACES, "HTTP 400 no", 2), (Signal.TRACES, "HTTP 401 who are you", 1)]
+
+
+def test_what_is_replayed_is_taken_by_a_process_that_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voicespan.sdk.store.ADOPT_EVERY_S", 0.05)
+    store = Store(path, send=[Signal.TRACES])
+    with OtlpHttpSink() as receiver:
+        sender = Sender(store, transport_for(Endpoint(f"{receiver.base_url}/v1/traces")))
+        receiver.fail_next(400)
+        end_spans(store, "refused")
+        receiver.requests.wait_count(1)
+        while not store.rejected_count():
+            store.flush(5)
+        assert maintenance.replay(path, Signal.LOGS) == 0
+        assert maintenance.replay(path) == 1
+        assert [span.name for span in receiver.spans.wait_count(1)] == ["refused"]
+        assert sender.stop(5)
+    assert store.rejected_count() == 0
+    store.close()
+
+
+def test_pruning_spares_what_has_to_be_sent_and_gives_the_space_back(store: Store, path: Path) -> None:
+    end_spans(store, *(f"sent {n}" for n in range(500)), text="x" * 2_000)
+    batch = store.next_batch(Signal.TRACES, 500, 1 << 30)
+    assert batch is not None
+    store.accepted(batch)
+    end_spans(store, "waits")
+    found = maintenance.prune(path, 0, None, forget_rejections=False)
+    assert (found.records, found.waiting, found.forgotten_rejections) == (500, 1, 0)
+    assert found.size_after_bytes < found.size_before_bytes / 5
+    assert store.queued(Signal.TRACES) == 1
+    end_spans(store, "goes on")
+    assert maintenance.status(path).signals[0].records == 2
+
+
+def test_pruning_by_age_leaves_the_young(store: Store, path: Path) -> None:
+    end_spans(store, "refused long ago")
+    reject(store, "no")
+    with store.locked() as database:
+        database.execute("UPDATE records SET written_s = written_s - 1000")
+        database.commit()
+    end_spans(store, "young")
+    batch = store.next_batch(Signal.TRACES, 500, 1 << 30)
+    assert batch is not None
+    store.accepted(batch)
+    assert maintenance.prune(path, None, 999, forget_rejections=False).records == 0
+    found = maintenance.prune(path, None, 999, forget_rejections=True)
+    assert (found.records, found.forgotten_rejections, found.waiting) == (1, 1, 0)
+    assert maintenance.status(path).signals[0].records == 1
+
+
+def test_the_command_line_for_people_and_for_programs(store: Store, path: Path) -> None:
+    end_spans(store, "one")
+    healthy = voicespan(path, "status")
+    assert (healthy.returncode, healthy.stderr) == (0, "")
+    assert "traces         1 records       1 wait to be sent" in healthy.stdout
+    assert "open in 1 process" in healthy.stdout
+    reject(store, "HTTP 400 no")
+    failing = voicespan(path, "status", "--json")
+    assert failing.returncode == 1
+    assert json.loads(failing.stdout)["signals"][0]["rejected"] == 1
+    assert "HTTP 400 no" in voicespan(path, "rejected").stdout
+    assert json.loads(voicespan(path, "replay", "--json").stdout) == {"queued": 1}
+    assert "nothing was refused" in voicespan(path, "rejected").stdout
+    assert json.loads(voicespan(path, "prune", "--max-days", "1", "--json").stdout)["records"] == 0
+
+
+@pytest.mark.parametrize("command", ["status", "rejected", "replay", "prune"])
+def test_where_there_is_no_store_the_command_line_says_so(tmp_path: Path, command: str) -> None:
+    ended = voicespan(tmp_path / "none.db", command)
+    assert ended.returncode == 2
+    assert "VOICESPAN_STORE_PATH" in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_signal_is_named(path: Path) -> None:
+    ended = voicespan(path, "replay", "--signal", "smoke")
+    assert ended.returncode == 2
+    assert "smoke" in ended.stderr
