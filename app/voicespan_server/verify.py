@@ -78,7 +78,9 @@ def run(
         try:
             with _collector(settings, otlp_endpoint, folder) as (endpoint, collector):
                 _set_environment(endpoint)
-                application = create_app(settings.model_copy(update={"store_path": folder / "traces.db"}))
+                # The whole call in one trace: what is compared is read by the trace's id.
+                chosen = {"store_path": folder / "traces.db", "trace_scope": "session"}
+                application = create_app(settings.model_copy(update=chosen))
                 server: Server = application.state.server
                 client = server.langfuse
                 if client is None or (fault := client.check()):
@@ -243,13 +245,18 @@ def _compare(server: Server, client: LangfuseClient, placed: Placed, deadline_s:
 
 def _own_scores(sent: Sequence[StoredSpan]) -> set[str]:
     """The scores that the session has to have, by what there is on its spans."""
-    turns = [span for span in sent if c.TURN_INDEX in span.attributes]
+    ended = {c.TURN_INDEX, c.TURN_END_REASON}
+    turns = [
+        span
+        for span in sent
+        if ended <= set(span.attributes) and span.attributes.get(c.TURN_INTERRUPTION_CAUSE) != "retracted"
+    ]
     outcomes = {str(span.attributes.get(c.TOOL_OUTCOME)) for span in sent}
     there = {
         RESPONSIVENESS: any(c.TTFA in span.attributes for span in turns),
         TOOL_SUCCESS: bool(outcomes & {"ok", "error", "timeout"}),
-        INTERRUPTION_RATE: any(span.attributes.get(c.TURN_END_REASON) != "cancelled" for span in turns),
-        COMPLETION: any(span.attributes.get(c.TURN_END_REASON) == "completed" for span in turns),
+        INTERRUPTION_RATE: bool(turns),
+        COMPLETION: any(span.attributes[c.TURN_END_REASON] != "interrupted" for span in turns),
     }
     return {name for name, wanted in there.items() if wanted}
 

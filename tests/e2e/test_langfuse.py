@@ -172,6 +172,19 @@ def test_15_the_generation_is_a_chats_root(name: str, story: Story) -> None:
     assert render_tree(story.of(name)) == "Chat\n  tool-search_nearby"
 
 
+def test_15_a_turn_that_is_a_trace_of_its_own_is_that_traces_root(story: Story) -> None:
+    of_session = [span for span in story.langfuse.spans.all() if row_of(span).session_id == story.sessions["split"]]
+    trees = {render_tree([s for s in of_session if s.trace_id == trace]) for trace in {s.trace_id for s in of_session}}
+    assert trees == {
+        "WebSocket Session\n  Live Connection 1",
+        "Turn 1\n  tool-navigate_to_location",
+        "Turn 2\n  tool-search_nearby",
+    }
+    assert {row_of(span).trace_name for span in of_session} == {"Voice Session"}
+    stated = contract.root_of(story.of("split")).attributes["langfuse.observation.metadata.cost"]
+    assert sum(row_of(span).total_cost or 0.0 for span in of_session) == pytest.approx(stated, abs=1e-9)
+
+
 def test_16_the_tree_is_the_conversations_on_one_leg_and_the_whole_on_the_other(story: Story) -> None:
     below = [
         "Live Connection 1",

@@ -54,7 +54,7 @@ def of_trace(spans: Sequence[ReceivedSpan], trace_id: str) -> list[ReceivedSpan]
 
 
 def play(collector_binary: Path, simulator: SimulatorProcess) -> Story:
-    """Two servers, one with the words and one without, and everything that may become of a call."""
+    """A server with the words, one without and one with a trace for every turn, and all that may become of a call."""
     story = Story()
     with (
         story.langfuse,
@@ -80,6 +80,8 @@ def play(collector_binary: Path, simulator: SimulatorProcess) -> Story:
         story.metrics = story.prometheus.metrics.all()
         with ServerProcess(environ) as server:
             asyncio.run(_without_words(story, server))
+        with ServerProcess({**environ, "VOICESPAN_TRACE_SCOPE": "turn"}) as server:
+            asyncio.run(_in_many_traces(story, server))
     return story
 
 
@@ -130,6 +132,15 @@ async def _without_words(story: Story, server: ServerProcess) -> None:
     story.wait_for("quiet", "WebSocket Session")
     _chat(story, server, "quiet chat")
     story.wait_for("quiet chat", "Chat")
+
+
+async def _in_many_traces(story: Story, server: ServerProcess) -> None:
+    async with call(server.voice_url) as caller:
+        story.traces["split"], story.sessions["split"] = caller.trace_id, caller.session_id
+        await ask(caller)
+        await ask(caller)
+        await caller.hang_up()
+    story.wait_for("split", "WebSocket Session")
 
 
 def _chat(story: Story, server: ServerProcess, name: str) -> None:
