@@ -3,8 +3,6 @@
 import base64
 import itertools
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -104,17 +102,6 @@ def test_reading_that_fails_is_told(client: LangfuseClient, api: LangfuseSink) -
     api.stop()
     with pytest.raises(LangfuseError, match="could not be read"):
         client.observations("a" * 32)
-
-
-def test_the_old_routes_are_gone(api: LangfuseSink) -> None:
-    credentials = base64.b64encode(f"{api.public_key}:sk-lf-1".encode()).decode()
-    for path in ("traces", "traces/t-1", "sessions/s-1", "observations", "metrics", "v2/scores", "scores"):
-        request = urllib.request.Request(f"{api.base_url}/api/public/{path}")
-        request.add_header("Authorization", f"Basic {credentials}")
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=5)
-        assert refused.value.code == 404
-        assert "not available in events_only mode" in json.load(refused.value)["message"]
 
 
 def test_a_sessions_scores_can_be_read(client: LangfuseClient, api: LangfuseSink) -> None:
