@@ -212,6 +212,17 @@ def test_17_the_session_ends_last_and_arrives_however_the_call_ended(name: str, 
     assert initiator == ("process" if name == "stopped" else "client")
 
 
+def test_17_a_session_whose_process_was_killed_is_closed_by_the_next_start(story: Story) -> None:
+    spans = story.of("killed")
+    root = contract.root_of(spans)
+    assert {"WebSocket Session", "Live Connection 1", "Turn 1", "Turn 2"} <= {span.name for span in spans}
+    contract.rule_07_same_for_all(spans)
+    contract.rule_15_one_root(spans)
+    contract.rule_17_the_session_ends_last(spans)
+    assert (row_of(root).level, bool(root.status_message)) == ("ERROR", True)
+    assert root.attributes["voicespan.session.close_initiator"] == "process"
+
+
 def test_18_a_turn_arrives_while_the_call_goes_on(story: Story) -> None:
     assert named(story.of("talk"), "Turn 1").received_ns < story.hung_up_ns
     assert contract.root_of(story.of("talk")).received_ns > story.hung_up_ns

@@ -82,6 +82,8 @@ def play(collector_binary: Path, simulator: SimulatorProcess) -> Story:
             asyncio.run(_without_words(story, server))
         with ServerProcess({**environ, "VOICESPAN_TRACE_SCOPE": "turn"}) as server:
             asyncio.run(_in_many_traces(story, server))
+        with ServerProcess({**environ, CAPTURE: "SPAN_ONLY"}) as server:
+            asyncio.run(_killed(story, server))
     return story
 
 
@@ -141,6 +143,17 @@ async def _in_many_traces(story: Story, server: ServerProcess) -> None:
         await ask(caller)
         await caller.hang_up()
     story.wait_for("split", "WebSocket Session")
+
+
+async def _killed(story: Story, server: ServerProcess) -> None:
+    async with call(server.voice_url) as caller:
+        story.traces["killed"], story.sessions["killed"] = caller.trace_id, caller.session_id
+        await ask(caller)
+        await ask(caller)
+        await caller.say(speech())
+        await asyncio.to_thread(server.signal, signal.SIGKILL)
+    await asyncio.to_thread(server.start)
+    story.wait_for("killed", "WebSocket Session")
 
 
 def _chat(story: Story, server: ServerProcess, name: str) -> None:
