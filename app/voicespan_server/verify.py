@@ -18,11 +18,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import uvicorn
+from langfuse.api import ObservationV2
 from rich.console import Console
 
 from voicespan import conventions as c
 from voicespan.content import CAPTURE_VARIABLE
-from voicespan.langfuse import LangfuseClient, LangfuseError
+from voicespan.langfuse import LangfuseClient, LangfuseError, SessionSums
 from voicespan.sdk.reading import StoredSpan, reader_of
 from voicespan.session_scores import COMPLETION, INTERRUPTION_RATE, RESPONSIVENESS, TOOL_SUCCESS, Score
 from voicespan_server.app import Server, create_app
@@ -37,11 +38,12 @@ from voicespan_server.verify_fields import (
     score_names_field,
     session_fields,
     trace_fields,
+    unreadable_field,
 )
 
 T = TypeVar("T")
 
-POLL_S = 1.0
+POLL_S, MAX_POLL_S = 0.5, 4.0
 ENVIRONMENT = "voicespan-verify"
 MARK = Score("verify_live", 1.0, "voicespan verify-live could write this")
 
@@ -218,29 +220,40 @@ async def _verify(
 def _compare(server: Server, client: LangfuseClient, placed: Placed, deadline_s: float) -> list[Field]:
     """Read back until all is there, or the time is over; what is not there by then fails."""
     sent = expected(_stored(server, placed.trace_id))
+    version = str(server.pipeline.tracer_provider.resource.attributes["service.version"])
     own = _own_scores(sent)
-    deadline = time.monotonic() + deadline_s
-    ids = {span.span_id for span in sent}
-    rows = _poll(lambda: client.observations(placed.trace_id), lambda found: ids <= {row.id for row in found}, deadline)
     began = datetime.fromtimestamp(min(span.start_ns for span in sent) / 1e9, UTC)
     since, until = began - timedelta(minutes=1), datetime.now(UTC) + timedelta(minutes=1)
-    sums = _poll(
-        lambda: client.session_sums(placed.session_id, since, until),
-        lambda found: found.observations >= len(sent),
-        deadline,
-    )
-    scores = _poll(
-        lambda: {score.name: score.value for score in client.scores(placed.session_id)},
-        lambda found: {MARK.name, *own} <= set(found),
-        deadline,
-    )
-    version = str(server.pipeline.tracer_provider.resource.attributes["service.version"])
-    return [
-        *trace_fields(sent, rows, ENVIRONMENT, version),
-        *session_fields(sent, sums),
-        *score_fields([MARK], scores),
-        score_names_field(own, set(scores) - {MARK.name}),
-    ]
+    ids = {span.span_id for span in sent}
+    deadline = time.monotonic() + deadline_s
+
+    def observations() -> list[Field]:
+        def read() -> list[ObservationV2]:
+            return client.observations(placed.trace_id)
+
+        rows = _poll(read, lambda found: ids <= {row.id for row in found}, deadline)
+        return trace_fields(sent, rows, ENVIRONMENT, version)
+
+    def sums() -> list[Field]:
+        def read() -> SessionSums:
+            return client.session_sums(placed.session_id, since, until)
+
+        return session_fields(sent, _poll(read, lambda found: found.observations >= len(sent), deadline))
+
+    def scores() -> list[Field]:
+        def read() -> dict[str, object]:
+            return {score.name: score.value for score in client.scores(placed.session_id)}
+
+        found = _poll(read, lambda found: {MARK.name, *own} <= set(found), deadline)
+        return [*score_fields([MARK], found), score_names_field(own, set(found) - {MARK.name})]
+
+    fields: list[Field] = []
+    for name, part in (("observations", observations), ("session", sums), ("score", scores)):
+        try:
+            fields += part()
+        except LangfuseError as error:
+            fields.append(unreadable_field(name, error))
+    return fields
 
 
 def _own_scores(sent: Sequence[StoredSpan]) -> set[str]:
@@ -262,16 +275,19 @@ def _own_scores(sent: Sequence[StoredSpan]) -> set[str]:
 
 
 def _poll(read: Callable[[], T], enough: Callable[[T], bool], deadline: float) -> T:
-    """What was read last, when it is enough or the deadline has passed."""
+    """What was read last, when it is enough or the deadline has passed. Ever less often: Langfuse Cloud counts."""
+    pause_s = POLL_S
     while True:
+        late = time.monotonic() >= deadline
         try:
             found = read()
-            if enough(found) or time.monotonic() >= deadline:
+            if late or enough(found):
                 return found
         except LangfuseError:
-            if time.monotonic() >= deadline:
+            if late:
                 raise
-        time.sleep(POLL_S)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, MAX_POLL_S)
 
 
 def _stored(server: Server, trace_id: str) -> list[StoredSpan]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from langfuse.api import ObservationV2
 
@@ -77,6 +77,11 @@ def score_fields(sent: Iterable[Score], arrived: Mapping[str, object]) -> list[F
     return [_near(f"score: {score.name}", score.value, arrived.get(score.name), 1e-9) for score in sent]
 
 
+def unreadable_field(name: str, error: Exception) -> Field:
+    """What Langfuse would not let be read back."""
+    return Field(name, "something", str(error), False)
+
+
 def score_names_field(sent: set[str], arrived: set[str]) -> Field:
     """The scores that the server gives a session when it is over."""
     return _equal("score: names of the session's own", sorted(sent), sorted(arrived))
@@ -88,7 +93,7 @@ def _observation_fields(span: StoredSpan, row: ObservationV2) -> list[Field]:
         _equal("type", kind.upper(), row.type),
         _equal("level", _level(span), str(row.level.value) if row.level else None),
         _equal("status message", span.status_message or None, row.status_message or None),
-        _near("latency", span.duration_s, row.latency, TIME_TOLERANCE_S),
+        _duration("latency", span.duration_s, row.latency),
     ]
     if kind == "generation":
         found += _generation_fields(span, row)
@@ -114,7 +119,7 @@ def _generation_fields(span: StoredSpan, row: ObservationV2) -> list[Field]:
         _costs("cost", cost, row.cost_details or {}),
         _near("cost total", cost.get("total"), row.total_cost, COST_TOLERANCE_USD),
         _equal("completion start", _millis(span.attributes.get(c.LF_COMPLETION_START)), _shown(row)),
-        _near("time to first token", span.attributes.get(c.TTFA), row.time_to_first_token, TIME_TOLERANCE_S),
+        _duration("time to first token", span.attributes.get(c.TTFA), row.time_to_first_token),
     ]
     # A server that leaves these two out does not show them wrong.
     return [field for field in found if not (field.name in {"input tokens", "output tokens"} and field.arrived is None)]
@@ -156,6 +161,12 @@ def _near(name: str, sent: object, arrived: object, tolerance: float) -> Field:
     except ValueError:
         passed = sent is None and arrived is None
     return Field(name, sent, arrived, passed)
+
+
+def _duration(name: str, sent: object, arrived: float | None) -> Field:
+    """Seconds. Langfuse tells no duration of less than a millisecond."""
+    unseen = arrived is None and isinstance(sent, float) and sent <= TIME_TOLERANCE_S
+    return Field(name, sent, arrived, unseen or _near(name, sent, arrived, TIME_TOLERANCE_S).passed)
 
 
 def _costs(name: str, sent: Mapping[str, float], arrived: Mapping[str, float]) -> Field:
@@ -248,9 +259,15 @@ def _tags(row: ObservationV2) -> tuple[str, ...]:
 
 
 def _millis(text: Value) -> str | None:
-    return None if text is None else datetime.fromisoformat(str(text)).isoformat(timespec="milliseconds")
+    return None if text is None else _iso(datetime.fromisoformat(str(text)))
 
 
 def _shown(row: ObservationV2) -> str | None:
     first = row.completion_start_time
-    return None if first is None else first.isoformat(timespec="milliseconds")
+    return None if first is None else _iso(first)
+
+
+def _iso(at: datetime) -> str:
+    """In UTC, cut to milliseconds; one without a zone is taken for UTC."""
+    utc = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    return utc.isoformat(timespec="milliseconds")

@@ -25,6 +25,7 @@ R = TypeVar("R")
 # All groups of fields that `observations` is read for; `metadata` values are cut at 200 characters.
 FIELDS = "core,basic,time,io,metadata,model,usage,metrics,trace_context"
 MAX_OBSERVATIONS = 1000
+MAX_REASON = 300
 
 
 class LangfuseError(Exception):
@@ -108,7 +109,7 @@ class LangfuseClient:
         }
         rows = self._read(lambda: self._client.api.metrics.metrics(query=json.dumps(query)).data)
         row = rows[0] if rows else {}
-        return SessionSums(int(row.get("count_count") or 0), float(row.get("sum_totalCost") or 0.0))
+        return SessionSums(int(float(row.get("count_count") or 0)), float(row.get("sum_totalCost") or 0.0))
 
     def scores(self, session_id: str) -> list[ScoreV3]:
         """The scores of a session."""
@@ -126,4 +127,7 @@ class LangfuseClient:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
+    """What went wrong in one line; of an answer the status and the words, not its headers."""
+    status = getattr(error, "status_code", None)
+    text = f"HTTP {status} {getattr(error, 'body', '')}" if status else f"{type(error).__name__}: {error}"
+    return text.split("\n", maxsplit=1)[0][:MAX_REASON]

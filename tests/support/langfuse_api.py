@@ -264,7 +264,8 @@ def _observation(row: Row, groups: set[str], expanded: set[str]) -> dict[str, An
             "costDetails": row.cost,
             "totalCost": row.total_cost,
         },
-        "metrics": {"latency": row.latency_s, "timeToFirstToken": row.time_to_first_token_s},
+        # None in place of zero, as its source has it.
+        "metrics": {"latency": row.latency_s or None, "timeToFirstToken": row.time_to_first_token_s or None},
         "trace_context": {"tags": list(row.tags), "release": row.release, "traceName": row.trace_name},
     }
     return {key: value for group, fields in shown.items() if group in groups for key, value in fields.items()}

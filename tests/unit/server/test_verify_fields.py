@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from support.langfuse_api import LangfuseApi
 from support.langfuse_rows import row_of
 from support.otlp_client import Plain, make_span, traces_request
 from support.received import ReceivedSpan, decode_traces
-from voicespan.langfuse import SessionSums
+from voicespan.langfuse import LangfuseError, SessionSums
 from voicespan.sdk.reading import StoredSpan
 from voicespan.session_scores import Score
 from voicespan_server.verify_fields import (
@@ -24,6 +26,7 @@ from voicespan_server.verify_fields import (
     score_names_field,
     session_fields,
     trace_fields,
+    unreadable_field,
 )
 
 SECOND = 10**9
@@ -172,6 +175,23 @@ def test_values_may_come_parsed_nested_or_as_text() -> None:
     assert failed(with_change("Turn 1", {"input": [{"role": "user", "content": "a park?"}]})) == []
     nested = {"turns": "1", "time_to_first_audio": {"p50": 0.5}}
     assert failed(with_change("WebSocket Session", {"metadata": nested})) == []
+
+
+def test_a_duration_below_a_millisecond_may_be_nothing() -> None:
+    short = expected([replace(span, end_ns=span.start_ns + 400_000) for span in SENT if span.name == "tool-search"])
+    rows = [row.model_copy(update={"latency": None, "parent_observation_id": None}) for row in arrived()]
+    by_name = {field.name: field.passed for field in trace_fields(short, rows, "test", "1.0")}
+    assert by_name["tool-search: latency"]
+    assert not {field.name: field.passed for field in trace_fields(SENT, rows, "test", "1.0")}["Turn 1: latency"]
+
+
+def test_a_time_without_a_zone_is_utc() -> None:
+    assert failed(with_change("Turn 1", {"completion_start_time": datetime(2026, 9, 21, 14, 13, 21, 500_999)})) == []
+
+
+def test_what_cannot_be_read_is_a_field_that_fails() -> None:
+    found = unreadable_field("score", LangfuseError("HTTP 404 not enabled"))
+    assert (found.name, found.arrived, found.passed) == ("score", "HTTP 404 not enabled", False)
 
 
 def test_sums_and_scores_are_compared_too() -> None:

@@ -99,6 +99,9 @@ def test_what_was_taken_is_readable_later(client: LangfuseClient, api: LangfuseS
 
 def test_reading_that_fails_is_told(client: LangfuseClient, api: LangfuseSink) -> None:
     assert client.version() == "4.16.0"
+    api.fail_next_api(404)
+    with pytest.raises(LangfuseError, match=r"could not be read: HTTP 404 \{'message': 'ordered by the test'\}$"):
+        client.scores("s-7")
     api.stop()
     with pytest.raises(LangfuseError, match="could not be read"):
         client.observations("a" * 32)
