@@ -15,6 +15,7 @@ class Connections:
         # Since when the connection has served without a word of the provider's; None where there was one.
         self.silent_since_ns: int | None = None
         self.resumed = False
+        self.connected_ns = 0
         self._dial: tuple[ev.Dialing, int] | None = None
         self._served_until_ns: int | None = None
         self._former_close: ev.Close | None = None
@@ -45,7 +46,7 @@ class Connections:
         self.resumed = self._dial[0].resumed
         ops = self.end_dial(now, close=self._former_close, connected=True)
         self._served_until_ns = self._former_close = self.going_away = None
-        self.silent_since_ns = now
+        self.silent_since_ns = self.connected_ns = now
         return ops
 
     def on_disconnected(self, event: ev.Disconnected, now: int) -> list[op.Operation]:

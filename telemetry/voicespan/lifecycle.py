@@ -54,6 +54,8 @@ class Lifecycle:
     @property
     def deadline_ns(self) -> int | None:
         """When the next `Tick` is due; None where nothing waits for time to pass."""
+        if self._closed:
+            return None
         stall = self._stall()
         due = (self._books.deadline_ns, stall[0] if stall else None, self.listens_from_ns)
         return min((at_ns for at_ns in due if at_ns is not None), default=None)
@@ -388,7 +390,8 @@ class Lifecycle:
         since, kind = due
         if self._connections.resumed and self._connections.silent_since_ns is not None:
             kind = StallKind.RESUMED_DEAD
-        return since + self._stall_after_ns, kind
+        # What was said while there was no connection is due from when there is one.
+        return max(since, self._connections.connected_ns) + self._stall_after_ns, kind
 
     def _look_for_stall(self, now: int) -> None:
         if (stall := self._stall()) and stall[0] <= now:
