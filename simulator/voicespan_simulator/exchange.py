@@ -196,7 +196,7 @@ class Exchange:
         call, plan = self.call, self.plan
         if plan.meanwhile is None:  # else the generation that called goes on
             await self._open(thinks=not plan.calls)
-        self._speaking = plan.hold in {"generation", "playback"}
+        self._speaking = plan.hold in {"first_audio", "generation", "playback"}
         pcm = call.voice.speak(answer) if answer.audio else b""
         length_s = seconds_of(len(pcm))
         steps = self._steps(answer, pcm)
@@ -208,6 +208,8 @@ class Exchange:
             if step.audio_bytes:
                 if first_audio_at is None:
                     first_audio_at = monotonic()
+                    if plan.hold == "first_audio":
+                        await self._hold(length_s)
                     await self._send_late_input_transcript()
                 ending = plan.ending
                 due = ending is not None and ending.after_audio_messages == self._audio_messages

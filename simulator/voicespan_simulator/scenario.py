@@ -6,7 +6,7 @@ from typing import Literal
 from voicespan_simulator.wire_json import JsonObject
 
 Cancellation = Literal["before_answer", "after_answer"]
-Hold = Literal["start", "generation", "playback"]
+Hold = Literal["start", "first_audio", "generation", "playback"]
 # What comes where an answer was due: waitingForInput, a turnComplete with nothing in it, nothing, or nothing at all,
 # not even a word of what was heard.
 Instead = Literal["waiting", "empty", "mute", "deaf"]

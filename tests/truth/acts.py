@@ -3,7 +3,7 @@
     SAY  speak (half a second of sound, then silence)      PTT  push to talk      OFF  speak, then the microphone off
     TYPE, LIVE  typed words, as client content or as realtime text (`TYPE:Hello` says which)
     PIC  a video frame       SHOW  typed words with a picture       SEED  history, to which no answer is expected
-    OK1, ERR1  answer the first call of the session, well or with an error. Behind it, for a tool that blocks nothing:
+    OK1, ERR1, TIMEOUT1  answer the first call of the session. Behind it, for a tool that blocks nothing:
                `!` INTERRUPT, `~` WHEN_IDLE, `-` SILENT, and `+` where more will come (`OK1~+`)
     REDIAL  leave the connection and dial again by handle      STALL  wait until the library calls it a stall
     QUIET  wait until nothing comes any more      GRACE  wait until late usage would come too late
@@ -128,6 +128,10 @@ CASES = (
     Case("image_and_text", "plain", "SHOW:What_is_this? TC", EVERY),
     Case("image_and_voice", "plain", "PIC SAY TC", EVERY),
     Case("seeded", "typed", "SEED TYPE:Hello. TC", EVERY),
+    Case("single_sample", "single_sample", "SAY TC SAY TC", EVERY),
+    Case("interrupted_before_it_was_heard", "single_sample", "SAY A SAY INT TC TC", EVERY),
+    Case("tool_times_out", "one_tool", "SAY CALL TIMEOUT1 TC", by_hand=True),
+    Case("non_blocking_unanswered", "non_blocking", "SAY CALL GC SAY INT TC CALL TC", by_hand=True, non_blocking=True),
     Case("tool_fails", "one_tool", "SAY CALL ERR1 TC SAY CALL OK2 TC", by_hand=True),
     Case("tool_unanswered", "one_tool", "SAY CALL", EVERY, by_hand=True),
     Case("one_of_two_unanswered", "parallel_tools", "SAY CALL CALL OK2", by_hand=True),

@@ -41,6 +41,8 @@ PICTURE = b"\xff\xd8\xff\xe0 a picture \xff\xd9"
 FUNCTIONS = ("search_nearby", "navigate_to_location")
 FAILURES = (errors.APIError, WebSocketException, OSError)
 _SCHEDULING: dict[str, ev.Scheduling] = {"INTERRUPT": "interrupt", "WHEN_IDLE": "when_idle", "SILENT": "silent"}
+TIMED_OUT = "it did not answer in time"
+_ANSWERS = {"OK": None, "ERR": "it is broken", "TIMEOUT": TIMED_OUT}
 SCHEDULING = {"!": "INTERRUPT", "~": "WHEN_IDLE", "-": "SILENT"}
 
 
@@ -236,7 +238,7 @@ class Driver:
                     await self._wait_for_quiet()
                 case "REDIAL":
                     await self._leave()
-                case _ if name.startswith(("OK", "ERR")):
+                case _ if name.startswith(tuple(_ANSWERS)):
                     await self._answer(name)
                 case _:
                     await self._wait_for(name)
@@ -305,7 +307,8 @@ class Driver:
         digits = "".join(filter(str.isdigit, act))
         number = int(digits)
         how = act.partition(digits)[2]
-        response: dict[str, Any] = {"found": number} if act.startswith("OK") else {"error": "it is broken"}
+        error = _ANSWERS[act.partition(digits)[0]]
+        response: dict[str, Any] = {"error": error} if error else {"found": number}
         scheduling = next((SCHEDULING[mark] for mark in how if mark in SCHEDULING), None)
         await self._respond(number, response, scheduling, will_continue="+" in how)
 
@@ -314,7 +317,9 @@ class Driver:
     ) -> None:
         call = self._calls[number - 1]
         error = response.get("error")
-        outcome = ev.ToolOutcome.ERROR if error else ev.ToolOutcome.OK
+        outcome = ev.ToolOutcome.OK
+        if error:
+            outcome = ev.ToolOutcome.TIMEOUT if error == TIMED_OUT else ev.ToolOutcome.ERROR
         how = _SCHEDULING[scheduling] if scheduling else None
         self._session.feed(ev.ToolResponse(call.call_id, outcome, response, error, how, final=not will_continue))
         answer = types.FunctionResponse(

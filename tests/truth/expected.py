@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from truth.driver import STALL_AFTER_S
+from truth.driver import STALL_AFTER_S, TIMED_OUT
 from voicespan_simulator.deeds import (
     AnswerDeed,
     CallDeed,
@@ -71,7 +71,7 @@ class Tool:
 
     @property
     def error_type(self) -> str | None:
-        return "error" if self.outcome == "error" else None
+        return self.outcome if self.outcome in {"error", "timeout"} else None
 
 
 @dataclass(frozen=True)
@@ -397,7 +397,8 @@ def _tool(call: CallDeed, connection: ConnectionDeed, turn: int) -> Tool:
     outcome, result = "orphaned", None
     if final is not None:
         end_ns, result = final.at_ns, final.response
-        outcome = "error" if pick(result, "error") is not None else "ok"
+        error = pick(result, "error")
+        outcome = "ok" if error is None else "timeout" if error == TIMED_OUT else "error"
     elif call.cancelled_ns is not None:
         outcome, end_ns = "cancelled", call.cancelled_ns
     elif connection.closed is not None:

@@ -55,7 +55,10 @@ def test_behind_its_end_a_scenario_repeats_the_last_turn_without_its_ending(tmp_
         (GOOD.replace('clip = "hi"', 'clip = "ho"'), "mine.toml: turns[0].answer.clip: there is no clip 'ho', only hi"),
         (GOOD.replace("answer =", "reply ="), "mine.toml: turns[0].answer: a table with text is needed"),
         (GOOD + 'color = "red"', "mine.toml: turns[0].color: unknown key"),
-        (GOOD + 'hold = "ever"', "mine.toml: turns[0].hold: one of start, generation, playback is needed, not 'ever'"),
+        (
+            GOOD + 'hold = "ever"',
+            "mine.toml: turns[0].hold: one of start, first_audio, generation, playback is needed, not 'ever'",
+        ),
         (GOOD + "calls = [{ args = {} }]", "mine.toml: turns[0].calls[0].name: a text is needed"),
         (GOOD + 'calls = [{ name = "f", args = { at = 1979-05-27 } }]', "mine.toml: turns[0].calls[0].args: not JSON"),
         (GOOD + 'instead = "mute"', "mine.toml: turns[0].answer: a table with text is needed, or `instead`"),
