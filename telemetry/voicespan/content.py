@@ -48,8 +48,15 @@ class Capture:
         return _cut(self._redacted(text))
 
     def json(self, value: object) -> str:
-        """A JSON-like value as it may leave: the strings in it redacted, encoded, then cut."""
-        return _cut(to_json(redact_values(value, self._redacted)))
+        """A JSON-like value as it may leave: the strings in it redacted, then encoded. Too long, it is JSON all the same.
+
+        What did not fit then stands as `{"beginning": the first of it, "more_characters": how many there were}`.
+        """
+        text = to_json(redact_values(value, self._redacted))
+        if len(text) <= MAX_FIELD:
+            return text
+        kept = MAX_FIELD // 2  # quotes in it are escaped once more
+        return to_json({"beginning": text[:kept], "more_characters": len(text) - kept})
 
     def _redacted(self, text: str) -> str:
         """What cannot be redacted does not leave; a program's own `redact` may fail in any way."""

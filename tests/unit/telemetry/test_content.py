@@ -132,3 +132,11 @@ def test_a_long_text_says_how_much_of_it_is_missing() -> None:
     shown = Capture(on_spans=True).text("word " * MAX_FIELD)
     assert len(shown) == MAX_FIELD
     assert shown.endswith(" more characters]")
+
+
+def test_a_result_that_is_too_long_is_json_all_the_same() -> None:
+    shown = Capture(on_spans=True).json({"rows": ['a "quoted" cell'] * 10_000})
+    assert len(shown) <= MAX_FIELD
+    found = json.loads(shown)
+    assert found["beginning"].startswith('{"rows":["a')
+    assert found["more_characters"] > 100_000
