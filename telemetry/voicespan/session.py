@@ -117,6 +117,15 @@ class VoiceSession:
         """The context to attach while a tool's handler runs; None for a call that is not open."""
         return self._spans.tool_context(call_id)
 
+    def input_rate(self, rate_hz: int) -> None:
+        """The audio that follows has another rate than was said at the start, or before."""
+        if rate_hz * 2 == self._input_bytes_per_s:
+            return
+        # What was counted so far keeps its duration.
+        self._input_bytes = self._input_bytes * rate_hz * 2 // self._input_bytes_per_s
+        self._input_bytes_per_s = rate_hz * 2
+        self._recent = RecentAudio(rate_hz)
+
     def audio_sent(self, pcm: bytes) -> None:
         """A frame of the user's audio went to the model. Keeps a reference and counts: call it for each."""
         self._input_bytes += len(pcm)

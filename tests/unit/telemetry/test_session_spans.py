@@ -441,3 +441,13 @@ def test_the_session_says_at_every_turn_how_far_it_has_come() -> None:
     assert (known["voicespan.session.turns"], known["voicespan.session.tool_calls"]) == (1, 1)
     assert known["voicespan.session.cost"] == pytest.approx(5.2e-4)
     session.close(Close(1000, "", "client"))
+
+
+def test_audio_is_counted_at_the_rate_that_it_has() -> None:
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    for rate_hz in (16_000, 48_000, 8_000):
+        session.input_rate(rate_hz)
+        session.audio_sent(bytes(2 * rate_hz))
+    session.close(Close(1000))
+    assert named(recorder.spans(), "WebSocket Session").attributes["voicespan.session.input_audio_duration"] == 3.0
