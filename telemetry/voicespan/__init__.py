@@ -13,6 +13,7 @@ from voicespan.identity import Identity
 from voicespan.lifecycle import Lifecycle
 from voicespan.metrics import Metrics
 from voicespan.session import VoiceSession
+from voicespan.session_context import session_context
 from voicespan.shape import TraceShape
 from voicespan.usage import Usage
 
@@ -31,4 +32,5 @@ __all__ = [
     "VoiceSession",
     "capture_from_environment",
     "prices_of",
+    "session_context",
 ]

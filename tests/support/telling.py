@@ -42,7 +42,8 @@ class Recorder:
         self.logger_provider = LoggerProvider(shutdown_on_exit=False)
         self.logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self._log_exporter))
         self.logger = self.logger_provider.get_logger("voicespan")
-        self.metrics = Metrics(MeterProvider([self._reader], shutdown_on_exit=False).get_meter("voicespan"))
+        self.meter_provider = MeterProvider([self._reader], shutdown_on_exit=False)
+        self.metrics = Metrics(self.meter_provider.get_meter("voicespan"))
 
     def finished_spans(self) -> Sequence[ReadableSpan]:
         """What has ended, as the SDK has it."""

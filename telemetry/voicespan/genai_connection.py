@@ -1,0 +1,202 @@
+"""A program's Live connection as its telemetry sees it: what passes is told to the session, nothing is changed.
+
+A session can outlive its connection: one that presents the handle of another goes on with the session of that.
+"""
+
+from __future__ import annotations
+
+import re
+from asyncio import CancelledError
+from collections.abc import Mapping, Sequence
+
+from google.genai import types
+
+from voicespan import events as ev
+from voicespan.events import Close, Event
+from voicespan.gemini import GeminiTranslator
+from voicespan.genai_calls import Call
+from voicespan.genai_errors import GOING_AWAY, NORMAL, close_of, ended_connection, error_type
+from voicespan.genai_sent import Sender, media_chunks
+from voicespan.genai_setup import Setup
+from voicespan.guard import guarded
+
+_RATE = re.compile(r"audio/pcm(?:.*rate=(\d+))?")
+_DEFAULT_RATE_HZ = 16_000
+
+
+class Unsent:
+    """Something that is being sent."""
+
+    __slots__ = ("at_ns", "events")
+
+    def __init__(self, events: Sequence[Event], at_ns: int) -> None:
+        self.events = events
+        self.at_ns = at_ns
+
+
+_NOTHING: Unsent | None = None
+
+
+class Connection:
+    """One `AsyncSession`, from the dial to its end. `live` is false once it has ended."""
+
+    def __init__(self, call: Call, setup: Setup) -> None:
+        self._call = call
+        self._session = call.session
+        self._setup = setup
+        self._translator = GeminiTranslator(setup.non_blocking)
+        self._sender = Sender(seeds_history=setup.seeds_history)
+        self._unsent: list[Unsent] = []
+        self._mime_type: str | None = None
+        self._audio = False
+        self.live = True
+
+    # --- the connection ---------------------------------------------------------------------------------------------
+
+    @guarded(default=None)
+    def connected(self, answer: types.LiveServerSetupComplete | None) -> None:
+        """The dial succeeded. google-genai takes an error in place of the setup's answer for a session too."""
+        if answer is None:
+            self._session.feed(ev.Unreadable("no_setup_complete"))
+        else:
+            self._session.feed(ev.Connected(answer.session_id))
+
+    @guarded(default=None)
+    def not_connected(self, error: BaseException) -> None:
+        """The dial failed, or was given up."""
+        if isinstance(error, CancelledError):
+            self._end(Close(NORMAL, "given up while dialling", "server"), None)
+        else:
+            self._end(close_of(error), error_type(error))
+
+    @guarded(default=None)
+    def left(self, error: BaseException | None) -> None:
+        """The program leaves, or closes, the session."""
+        if error is None:
+            self._end(Close(NORMAL, "", "server"), None)
+        elif isinstance(error, (CancelledError, GeneratorExit)):
+            self._end(Close(NORMAL, "cancelled", "server"), None)
+        elif ended_connection(error):
+            self._lost(error)
+        else:
+            self._end(Close(NORMAL, "", "server"), error_type(error))
+
+    @guarded(default=None)
+    def abandoned(self, reason: str) -> None:
+        """Nobody is left who could end it."""
+        self._end(Close(NORMAL, reason, "process"), None, final=True)
+
+    def _lost(self, error: BaseException) -> None:
+        close = close_of(error)
+        planned = close.code in {NORMAL, GOING_AWAY} or self._call.going_away
+        self._end(close, None if planned else error_type(error))
+
+    def _end(self, close: Close, error: str | None, *, final: bool = False) -> None:
+        if not self.live:
+            return
+        self.live = False
+        self._flush()
+        if self._call.connection is self:
+            self._session.feed(ev.Disconnected(close, error))
+            self._call.connection_ended(close, error, final=final)
+
+    # --- what the model sends ---------------------------------------------------------------------------------------
+
+    @guarded(default=None)
+    def received(self, message: types.LiveServerMessage) -> None:
+        """A message came."""
+        if self._unsent:
+            self._flush()
+        update = message.session_resumption_update
+        if update and update.new_handle and update.resumable and self._setup.resumable:
+            self._call.remember(update.new_handle)
+        for event in self._translator.events(message):
+            if isinstance(event, ev.ToolCall):
+                self._sender.called(event)
+            elif isinstance(event, ev.GoAway):
+                self._call.going_away = True
+            self._session.feed(event)
+
+    @guarded(default=None)
+    def not_received(self, error: BaseException) -> None:
+        """Waiting for a message ended otherwise."""
+        if ended_connection(error):
+            self._lost(error)
+        elif isinstance(error, Exception) and not isinstance(error, RuntimeError):
+            # RuntimeError: two tasks read at a time, which websockets refuses the second one.
+            self._session.feed(ev.Unreadable(error_type(error)))
+
+    # --- what the program sends -------------------------------------------------------------------------------------
+
+    @guarded(default=_NOTHING)
+    def realtime_input(self, sent: Mapping[str, object]) -> Unsent | None:
+        """The arguments of `send_realtime_input`: audio is counted at once, the rest told when it has been sent."""
+        blob = sent.get("audio") or sent.get("media")
+        if blob is not None:
+            self._sound(blob)
+            return None
+        return self._about_to_send(self._sender.realtime_input(sent))
+
+    @guarded(default=_NOTHING)
+    def client_content(self, sent: Mapping[str, object]) -> Unsent | None:
+        """The arguments of `send_client_content`."""
+        complete = bool(sent.get("turn_complete", True))
+        return self._about_to_send(self._sender.client_content(sent.get("turns"), complete=complete))
+
+    @guarded(default=_NOTHING)
+    def tool_response(self, sent: Mapping[str, object]) -> Unsent | None:
+        """The arguments of `send_tool_response`."""
+        return self._about_to_send(self._sender.tool_response(sent.get("function_responses")))
+
+    @guarded(default=_NOTHING)
+    def message(self, sent: Mapping[str, object]) -> Unsent | None:
+        """The arguments of the deprecated `send`."""
+        content = sent.get("input")
+        for blob in media_chunks(content):
+            self._sound(blob)
+        return self._about_to_send(self._sender.message(content, end_of_turn=bool(sent.get("end_of_turn"))))
+
+    @guarded(default=None)
+    def sent(self, unsent: Unsent) -> None:
+        """It was sent."""
+        if unsent in self._unsent:
+            self._flush()
+
+    @guarded(default=None)
+    def not_sent(self, unsent: Unsent) -> None:
+        """It was refused, or the connection is gone, which the receiving side tells."""
+        if unsent in self._unsent:
+            self._unsent.remove(unsent)
+
+    def _about_to_send(self, events: Sequence[Event]) -> Unsent | None:
+        if not events:
+            return None
+        unsent = Unsent(events, self._session.now_ns())
+        self._unsent.append(unsent)
+        return unsent
+
+    def _flush(self) -> None:
+        """A message that came in the meantime may answer what is still being sent: that was first."""
+        waiting, self._unsent = self._unsent, []
+        for unsent in waiting:
+            for event in unsent.events:
+                self._session.feed(event, unsent.at_ns)
+
+    def _sound(self, blob: object) -> None:
+        if isinstance(blob, types.Blob):
+            pcm, mime_type = blob.data, blob.mime_type
+        elif isinstance(blob, dict):
+            pcm, mime_type = blob.get("data"), blob.get("mime_type", blob.get("mimeType"))
+        else:
+            return
+        if mime_type != self._mime_type:
+            self._format(mime_type)
+        if self._audio and isinstance(pcm, bytes):
+            self._session.audio_sent(pcm)
+
+    def _format(self, mime_type: str | None) -> None:
+        self._mime_type = mime_type
+        found = _RATE.match(mime_type or "")
+        self._audio = found is not None
+        if found:
+            self._session.input_rate(int(found[1] or _DEFAULT_RATE_HZ))

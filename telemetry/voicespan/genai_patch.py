@@ -1,0 +1,152 @@
+"""google-genai's Live classes, watched: methods are replaced on the class and put back.
+
+What passes is the program's own: the same coroutines' results, the same messages, sessions and exceptions. While a
+session is not watched, a replaced method costs one look into its instance.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from google.genai import live, types
+
+from voicespan.genai_connection import Connection, Unsent
+from voicespan.genai_program import Program
+
+# On the session, which lives as long as anybody can use it; looked up for every frame.
+_CONNECTION = "_voicespan_connection"
+
+Method = Callable[..., Awaitable[Any]]
+Tell = Callable[[Connection, dict[str, Any]], Unsent | None]
+
+
+class Patches:
+    """All that is replaced for one program; after `undo` what somebody still holds of it only passes through."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._active = True
+        self._replaced: list[tuple[type, str, object, object]] = []
+        self._replace(live.AsyncLive, "connect", self._connect)
+        self._replace(live.AsyncSession, "_receive", _receive)
+        self._replace(live.AsyncSession, "close", _close)
+        for name, tell in (
+            ("send", Connection.message),
+            ("send_client_content", Connection.client_content),
+            ("send_realtime_input", Connection.realtime_input),
+            ("send_tool_response", Connection.tool_response),
+        ):
+            self._replace(live.AsyncSession, name, functools.partial(_sending, tell))
+
+    def undo(self) -> None:
+        """Put the originals back, but not where somebody else has since replaced ours."""
+        self._active = False
+        for owner, name, original, ours in self._replaced:
+            if vars(owner).get(name) is ours:
+                setattr(owner, name, original)
+        self._replaced.clear()
+
+    def _replace(self, owner: type, name: str, wrap: Callable[[Any], object]) -> None:
+        original = vars(owner).get(name)
+        if original is None:
+            return  # an older google-genai, or one that has dropped what was deprecated
+        ours = wrap(original)
+        self._replaced.append((owner, name, original, ours))
+        setattr(owner, name, ours)
+
+    def _connect(self, original: Callable[..., Any]) -> object:
+        @functools.wraps(original)
+        def connect(live_: live.AsyncLive, *args: Any, **kwargs: Any) -> Any:
+            opened = original(live_, *args, **kwargs)
+            return self._watched(opened, live_, kwargs) if self._active and "model" in kwargs else opened
+
+        return connect
+
+    @asynccontextmanager
+    async def _watched(
+        self,
+        opened: AbstractAsyncContextManager[live.AsyncSession],
+        live_: live.AsyncLive,
+        kwargs: dict[str, Any],
+    ) -> AsyncIterator[live.AsyncSession]:
+        """What `connect` returns is made by contextlib, as google-genai's own is."""
+        connection = self._program.dial(kwargs["model"], kwargs.get("config"), live_._api_client)
+        if connection is None:
+            async with opened as session:
+                yield session
+            return
+        try:
+            session = await opened.__aenter__()
+        except BaseException as error:
+            connection.not_connected(error)
+            raise
+        connection.connected(session.setup_complete)
+        setattr(session, _CONNECTION, connection)
+        # A session that nobody can use any more has ended, whether or not it was left.
+        abandoned = weakref.finalize(session, connection.abandoned, "the session was never closed")
+        abandoned.atexit = False
+        try:
+            yield session
+        except BaseException as error:
+            # Told before the socket says goodbye, which may take seconds.
+            connection.left(error)
+            if not await opened.__aexit__(type(error), error, error.__traceback__):
+                raise
+        else:
+            connection.left(None)
+            await opened.__aexit__(None, None, None)
+
+
+def _connection_of(session: live.AsyncSession) -> Connection | None:
+    connection: Connection | None = session.__dict__.get(_CONNECTION)
+    return connection if connection is not None and connection.live else None
+
+
+def _receive(original: Callable[..., Awaitable[types.LiveServerMessage]]) -> Method:
+    # `receive` and `start_stream` both wait here, so their generators stay google-genai's own.
+    @functools.wraps(original)
+    async def receive(self: live.AsyncSession, *args: Any, **kwargs: Any) -> types.LiveServerMessage:
+        connection = _connection_of(self)
+        if connection is None:
+            return await original(self, *args, **kwargs)
+        try:
+            message = await original(self, *args, **kwargs)
+        except BaseException as error:
+            connection.not_received(error)
+            raise
+        connection.received(message)
+        return message
+
+    return receive
+
+
+def _sending(tell: Tell, original: Method) -> Method:
+    @functools.wraps(original)
+    async def send(self: live.AsyncSession, *args: Any, **kwargs: Any) -> Any:
+        connection = _connection_of(self)
+        unsent = tell(connection, kwargs) if connection else None
+        if connection is None or unsent is None:
+            return await original(self, *args, **kwargs)
+        try:
+            result = await original(self, *args, **kwargs)
+        except BaseException:
+            connection.not_sent(unsent)
+            raise
+        connection.sent(unsent)
+        return result
+
+    return send
+
+
+def _close(original: Method) -> Method:
+    @functools.wraps(original)
+    async def close(self: live.AsyncSession, *args: Any, **kwargs: Any) -> Any:
+        if connection := _connection_of(self):
+            connection.left(None)
+        return await original(self, *args, **kwargs)
+
+    return close

@@ -1,0 +1,91 @@
+"""What a program asks of a Live session, as far as its telemetry needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from google.genai import types
+from pydantic import ValidationError
+
+from voicespan import conventions as c
+from voicespan.attributes import Model
+from voicespan.cost import bare_name, prices_of
+
+
+class ApiClient(Protocol):
+    """What google-genai's modules share of their client."""
+
+    @property
+    def vertexai(self) -> bool | None: ...  # noqa: D102
+    @property
+    def _http_options(self) -> types.HttpOptions: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The parts of a session's configuration that decide how it is told."""
+
+    handle: str | None = None
+    resumable: bool = False
+    instructions: str = ""
+    non_blocking: frozenset[str] = frozenset()
+    seeds_history: bool = False
+    base_url: str | None = None
+
+
+def setup_of(config: object) -> Setup:
+    """Reads a LiveConnectConfig or its dict; one that google-genai will refuse says nothing."""
+    if isinstance(config, dict):
+        try:
+            config = types.LiveConnectConfig(**config)
+        except (ValidationError, TypeError):
+            return Setup()
+    if not isinstance(config, types.LiveConnectConfig):
+        return Setup()
+    resumption, history = config.session_resumption, config.history_config
+    return Setup(
+        handle=resumption.handle if resumption else None,
+        resumable=resumption is not None,
+        instructions=text_of(config.system_instruction),
+        non_blocking=frozenset(_non_blocking(config.tools or ())),
+        seeds_history=bool(history and history.initial_history_in_client_content),
+        base_url=config.http_options.base_url if config.http_options else None,
+    )
+
+
+def model_of(name: str, client: ApiClient, base_url: str | None) -> Model:
+    """The model and where it is served."""
+    address = urlsplit(base_url or client._http_options.base_url or "")
+    return Model(
+        bare_name(name),
+        c.PROVIDER_VERTEX if client.vertexai else c.PROVIDER_GEMINI,
+        address.hostname,
+        address.port or 443,
+        prices_of(name, datetime.now(UTC).date()),
+    )
+
+
+def text_of(content: object) -> str:
+    """The text in what google-genai takes for a content: a string, a part, a content, their dicts, a list of these."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        return str(content["text"]) if content.get("text") else text_of(content.get("parts"))
+    if isinstance(content, types.Content):
+        return text_of(content.parts)
+    if isinstance(content, types.Part):
+        return content.text or ""
+    if isinstance(content, (list, tuple)):
+        return "\n".join(filter(None, map(text_of, content)))
+    return ""
+
+
+def _non_blocking(tools: Iterable[types.Tool | Callable[..., object] | object]) -> Iterable[str]:
+    for tool in tools:
+        for function in (tool.function_declarations if isinstance(tool, types.Tool) else None) or ():
+            if function.behavior == types.Behavior.NON_BLOCKING and function.name:
+                yield function.name
