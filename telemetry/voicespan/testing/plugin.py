@@ -1,0 +1,59 @@
+"""The pytest fixtures. Loaded with every pytest run, so nothing heavy is imported before one is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from voicespan.extras import missing
+
+if TYPE_CHECKING:
+    from voicespan.testing.recorded import Recorded
+    from voicespan.testing.simulator import MakeClient, Simulator
+
+
+@pytest.fixture
+def voice_spans() -> Iterator[Recorded]:
+    """google-genai Live is instrumented for the test, and what it tells is kept in memory.
+
+    A program of its own instrumentation takes `voice_spans.tracer_provider` and its like instead.
+    """
+    try:
+        from voicespan.testing.recorded import Recorded  # noqa: PLC0415
+    except ImportError as error:
+        raise missing("the fixture voice_spans", error, "sdk") from error
+    from voicespan.instrumentor import GeminiLiveInstrumentor  # noqa: PLC0415
+
+    recorded = Recorded()
+    instrumentor = GeminiLiveInstrumentor()
+    if instrumentor.is_instrumented_by_opentelemetry:
+        raise RuntimeError("google-genai is instrumented already: the fixture voice_spans has to do that itself")
+    instrumentor.instrument(
+        tracer_provider=recorded.tracer_provider,
+        meter_provider=recorded.meter_provider,
+        logger_provider=recorded.logger_provider,
+    )
+    try:
+        yield recorded
+    finally:
+        if instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.uninstrument()
+
+
+@pytest.fixture(scope="session")
+def gemini_simulator() -> Iterator[Simulator]:
+    """A running Gemini Live simulator that waits for nothing; one for all tests."""
+    try:
+        from voicespan.testing.simulator import running_simulator  # noqa: PLC0415
+    except ImportError as error:
+        raise missing("the fixture gemini_simulator", error, "simulator") from error
+    with running_simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def gemini_client(gemini_simulator: Simulator) -> MakeClient:
+    """Makes google-genai clients of the simulator: `gemini_client(scenario="one_tool", vertex=False)`."""
+    return gemini_simulator.client
