@@ -48,7 +48,7 @@ class Capture:
         return _cut(self._redacted(text))
 
     def json(self, value: object) -> str:
-        """A JSON-like value as it may leave: the strings in it redacted, then encoded. Too long, it is JSON all the same.
+        """A JSON-like value as it may leave: the strings in it redacted, then encoded; too long, it is JSON still.
 
         What did not fit then stands as `{"beginning": the first of it, "more_characters": how many there were}`.
         """
