@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from support import langfuse_contract
 from support.received import render_tree
@@ -451,3 +453,53 @@ def test_audio_is_counted_at_the_rate_that_it_has() -> None:
         session.audio_sent(bytes(2 * rate_hz))
     session.close(Close(1000))
     assert named(recorder.spans(), "WebSocket Session").attributes["voicespan.session.input_audio_duration"] == 3.0
+
+
+async def test_tools_that_run_at_once_have_each_their_own_spans_and_leave_no_context_behind() -> None:
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    app = recorder.provider.get_tracer("app")
+    meet = asyncio.Barrier(2)
+
+    async def handler(call_id: str) -> None:
+        context = session.tool_context(call_id)
+        assert context is not None
+        token = otel_context.attach(context)
+        try:
+            with app.start_as_current_span(f"outer {call_id}"):
+                await meet.wait()
+                with app.start_as_current_span(f"inner {call_id}"):
+                    await meet.wait()
+        finally:
+            otel_context.detach(token)
+        assert not trace.get_current_span().get_span_context().is_valid
+
+    for call_id in ("1", "2"):
+        session.feed(ev.ToolCall(call_id, "search_nearby"))
+    async with asyncio.TaskGroup() as group:
+        for call_id in ("1", "2"):
+            group.create_task(handler(call_id))
+    for call_id in ("2", "1"):
+        session.feed(ev.ToolResponse(call_id, ToolOutcome.OK))
+    session.close(Close(1000, "", "client"))
+    spans = recorder.spans()
+    tools = {span.attributes["gen_ai.tool.call.id"]: span.span_id for span in spans if span.name.startswith("tool-")}
+    for call_id in ("1", "2"):
+        outer, inner = named(spans, f"outer {call_id}"), named(spans, f"inner {call_id}")
+        assert (inner.parent_span_id, outer.parent_span_id) == (outer.span_id, tools[call_id])
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+def test_totals_and_metrics_do_not_come_from_spans_that_were_sampled() -> None:
+    recorder = Recorder(replace(IDENTITY, backend="gemini"))
+    unsampled = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("voicespan")
+    session = VoiceSession(recorder.identity, MODEL, tracer=unsampled, metrics=recorder.metrics, logger=recorder.logger)
+    for event, at in events(TWO_TURNS):
+        session.feed(event, session.began_ns + at)
+    assert session.totals.turns == 2
+    assert session.totals.usage.total == 300
+    measured = {metric.name: sum(point.value for point in metric.points) for metric in recorder.measured()}
+    assert measured["voicespan.turns"] == 2
+    assert measured["voicespan.cost"] == pytest.approx(2 * 5.2e-4)
+    [summary] = [record for record in recorder.logs() if record.event_name == "voicespan.session.summary"]
+    assert summary.attributes["voicespan.session.cost"] == pytest.approx(2 * 5.2e-4)
