@@ -67,6 +67,7 @@ def _session_facts(span: StoredSpan) -> list[str]:
             c.SESSION_TURNS: lambda n: f"{n} turns",
             c.SESSION_TOOL_CALLS: lambda n: f"{n} tools",
             c.SESSION_BARGE_INS: lambda n: f"{n} barge-in{'' if n == 1 else 's'}",
+            c.SESSION_STALLS: lambda n: f"{n} stall{'' if n == 1 else 's'}" if n else "",
         },
     )
     simulated = " (simulated)" if span.attributes.get(c.BACKEND) == "simulator" else ""
@@ -91,6 +92,10 @@ def _generation_facts(span: StoredSpan) -> list[str]:
             c.TURN_END_REASON: lambda reason: "" if reason == "completed" else str(reason),
             c.TTFA: lambda s: f"first audio after {_duration(_number(s))} ({confidence})",
             c.LATENCY_ENDPOINTING: lambda s: f"endpointing {_duration(_number(s))}",
+            c.TURN_STALL_KIND: str,
+            c.HEARD_AUDIO: lambda s: (
+                f"heard {_duration(_number(s))} of {_duration(_number(span.attributes[c.OUTPUT_AUDIO]))}"
+            ),
             c.INPUT_TOKENS: lambda n: f"{n} → {span.attributes.get(c.OUTPUT_TOKENS)} tokens",
         },
     )
