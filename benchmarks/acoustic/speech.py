@@ -10,7 +10,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,58 +114,64 @@ HELD_OUT = Cast(
 )
 
 
-def spoken(cast: Cast, rng: random.Random, sentences: Sequence[str]) -> Sound:
-    """A sentence by one of the cast, with a pause of 0.2 to 0.9 s at each bar. Ends with its last audible sound."""
-    voice, rate, pitch = rng.choice(cast.voices), rng.randrange(120, 211, 15), rng.randrange(35, 71, 5)
+def spoken(cast: Cast, rng: random.Random, sentences: Sequence[str], rate_hz: int = RATE) -> Sound:
+    """A sentence by one of the cast, with a pause of 0.2 to 0.9 s at each bar, without silence before and after."""
+    voice, speed, pitch = rng.choice(cast.voices), rng.randrange(120, 211, 15), rng.randrange(35, 71, 5)
     sound: Sound = []
     for part in rng.choice(sentences).split("|"):
         pause = seconds(rng.uniform(0.2, 0.9)) if sound else 0
-        sound = [*sound, *([0.0] * pause), *_trimmed(_render(voice, rate, pitch, part.strip()))]
+        sound = [*sound, *([0.0] * pause), *_trimmed(_render(voice, speed, pitch, part.strip(), rate_hz))]
     return sound
 
 
 def recorded(cast: Cast, rng: random.Random) -> Sound:
-    """One of the demo's recordings. Ends with its last audible sound."""
+    """One of the demo's recordings, without silence before and after."""
     return _trimmed(_read(DEMO_AUDIO / rng.choice(cast.recordings)))
 
 
 def end_of_speech(clean: Sequence[float]) -> int:
     """The label: the sample where the last 10 ms end that are within 30 dB of the loudest 10 ms of the last second."""
-    width, hop = seconds(ENVELOPE_S), seconds(0.001)
+    return len(clean) - start_of_speech(clean[::-1], RATE)
+
+
+def start_of_speech(clean: Sequence[float], rate_hz: int) -> int:
+    """The sample where the first 10 ms begin that are within 30 dB of the loudest 10 ms of the first second."""
+    width, hop, second = round(ENVELOPE_S * rate_hz), rate_hz // 1_000, round(PEAK_S * rate_hz)
     power = list(accumulate((s * s for s in clean), initial=0.0))
-    ends = range(width, len(power), hop)
-    envelope = [power[end] - power[end - width] for end in ends]
-    last = max(index for index, energy in enumerate(envelope) if energy > 0)
-    loudest = max(envelope[max(0, last - round(PEAK_S / 0.001)) :])
-    audible = loudest * decibels(AUDIBLE_DB) ** 2
-    return ends[max(index for index, energy in enumerate(envelope) if energy >= audible)]
+    starts = range(0, len(clean) - width, hop)
+    envelope = [power[start + width] - power[start] for start in starts]
+    first = next(index for index, energy in enumerate(envelope) if energy > 0)
+    audible = max(envelope[first : first + second // hop]) * decibels(AUDIBLE_DB) ** 2
+    return starts[next(index for index, energy in enumerate(envelope) if energy >= audible)]
 
 
 def _trimmed(sound: Sound) -> Sound:
-    """Without the silence that a synthesiser puts before and after; what is inaudible after the end stays."""
+    """Without the silence that a synthesiser puts before and after; what is inaudible at the ends stays."""
     first = next(index for index, s in enumerate(sound) if abs(s) > 1)
     last = next(index for index in range(len(sound) - 1, -1, -1) if abs(sound[index]) > 1)
     return sound[first : last + 1]
 
 
-def _render(voice: str, rate: int, pitch: int, words: str) -> Sound:
-    name = hashlib.sha256(f"{voice}/{rate}/{pitch}/{words}".encode()).hexdigest()[:20]
+def _render(voice: str, speed: int, pitch: int, words: str, rate_hz: int) -> Sound:
+    name = hashlib.sha256(f"{voice}/{speed}/{pitch}/{words}/{rate_hz}".encode()).hexdigest()[:20]
     path = cache() / f"{name}.wav"
     if not path.exists():
         if not shutil.which("espeak-ng"):
             raise NoSpeakerError(INSTALL)
-        command = ["espeak-ng", "-v", voice, "-s", str(rate), "-p", str(pitch), "-z", "--stdout", words]
+        command = ["espeak-ng", "-v", voice, "-s", str(speed), "-p", str(pitch), "-z", "--stdout", words]
         said = subprocess.run(command, check=True, capture_output=True).stdout
-        # eSpeak NG writes a WAV header before it knows the length.
+        # The header was written before the length was known: it is good for the rate alone.
         with wave.open(BytesIO(said)) as wav:
-            rate_hz, pcm = wav.getframerate(), said[44:]
-        samples = resampled(array.array("h", pcm[: len(pcm) // 2 * 2]), rate_hz)
+            rendered_hz, pcm = wav.getframerate(), said[44:]
+        samples = resampled(array.array("h", pcm[: len(pcm) // 2 * 2]), rendered_hz, rate_hz)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with wave.open(str(path), "wb") as wav:
+        whole = path.with_suffix(f".{os.getpid()}")
+        with wave.open(str(whole), "wb") as wav:
             wav.setnchannels(1)
             wav.setsampwidth(2)
-            wav.setframerate(RATE)
+            wav.setframerate(rate_hz)
             wav.writeframes(array.array("h", (max(-32768, min(32767, round(s))) for s in samples)).tobytes())
+        whole.rename(path)
     return _read(path)
 
 
@@ -178,19 +183,12 @@ def cache() -> Path:
 
 def _read(path: Path) -> Sound:
     with wave.open(str(path)) as wav:
-        if (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) != (RATE, 1, 2):
-            raise ValueError(f"{path} is not 16 kHz mono PCM16")
-        samples = array.array("h", wav.readframes(wav.getnframes()))
-    if sys.byteorder == "big":
-        samples.byteswap()
-    return list(map(float, samples))
+        return list(map(float, array.array("h", wav.readframes(wav.getnframes()))))
 
 
-def resampled(samples: Sequence[float], rate_hz: int) -> Sound:
-    """At 16 kHz, from a higher rate: a windowed sinc that cuts at 7.6 kHz."""
-    if rate_hz == RATE:
-        return list(samples)
-    cut, half, phases = 2 * 7_600 / rate_hz, 24, 64
+def resampled(samples: Sequence[float], from_hz: int, to_hz: int) -> Sound:
+    """At another rate: a windowed sinc that cuts at 0.95 of the lower rate's half."""
+    cut, half, phases = 0.95 * min(1.0, to_hz / from_hz), 24, 64
     taps = []
     for phase in range(phases):
         offsets = [n - half + 1 - phase / phases for n in range(2 * half)]
@@ -198,8 +196,8 @@ def resampled(samples: Sequence[float], rate_hz: int) -> Sound:
         taps.append([tap / sum(row) for tap in row])
     padded = [*([0.0] * half), *samples, *([0.0] * (half + 1))]
     sound = []
-    for n in range(len(samples) * RATE // rate_hz):
-        at = n * rate_hz / RATE
+    for n in range(len(samples) * to_hz // from_hz):
+        at = n * from_hz / to_hz
         whole = int(at)
         row = taps[int((at - whole) * phases)]
         sound.append(sum(map(operator.mul, row, padded[whole + 1 : whole + 1 + 2 * half])))

@@ -11,10 +11,11 @@ The thresholds were chosen on one labelled set of speech in noise and are report
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from math import dist
 from struct import Struct
+from typing import NamedTuple
 
 # Of loudness kept: an answer begins one to three seconds after speech ends, a slow one later.
 WINDOW_S = 6.0
@@ -22,14 +23,14 @@ BLOCK_S = 0.020
 BLOCKS = round(WINDOW_S / BLOCK_S)
 
 # Loudness is that of the difference of samples 0.5 ms apart, which has most of a voice (it peaks at 1 kHz), little of
-# the mains and of cars (50 Hz: -22 dB), and needs no mean. Twenty such pairs in 20 ms tell it as well as all do.
+# the mains and of cars (50 Hz: -16 dB), and no offset. Sixteen such pairs in 20 ms tell it as well as all do.
+PAIRS = 16
 PAIR_S = 0.0005
-PAIRS = 20
 
 # In blocks, from here on. The newest ones are background; so loud as this part of them are.
 BACKGROUND, BACKGROUND_SHARE = 19, 0.7
-# Speech is twice as loud (6 dB), and no less than 21 dB below the loudest that lasts two blocks: breaths, echo and music
-# are. A click is shorter than a syllable: so many of so many blocks have to be loud, the last two of them together.
+# Speech is twice as loud (6 dB), and no less than 21 dB below the loudest that lasts two blocks: breaths and echo are.
+# A click is shorter than a syllable: so many of so many blocks have to be loud, the last two of them together.
 ABOVE_BACKGROUND, BELOW_PEAK = 2.0, 0.09
 LOUD, OF = 4, 12
 # The background once more, now all that came after speech but for its last sounds: nearly all of it is no louder.
@@ -47,45 +48,48 @@ TAIL, TAIL_PAUSE, CLICK = 17, 4, 3.0
 class RecentAudio:
     """The loudness of the last seconds of 16-bit little-endian mono audio. Four kilobytes; no audio is kept."""
 
-    __slots__ = ("_block_bytes", "_blocks", "_ended_ns", "_levels", "_rate_hz", "_rest", "_sampled", "_sent_ns")
+    __slots__ = ("_blocks", "_ended_ns", "_levels", "_pairs", "_rate_hz", "_rest", "_sent_ns")
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
-        self._sampled = _every_half_millisecond(rate_hz)
-        self._block_bytes = self._sampled.size
+        self._pairs = _pairs(rate_hz)
         self._levels = array("f", bytes(4 * BLOCKS))
         self._ended_ns = array("q", bytes(8 * BLOCKS))
-        self.clear()
+        self._blocks = 0  # since the last clear: the newest is at this less one, modulo BLOCKS
+        self._rest = b""
+        self._sent_ns = 0
 
     def add(self, pcm: bytes, sent_ns: int) -> None:
         """A frame that was sent at `sent_ns`, which is when its last sample was spoken."""
         if self._rest:
             pcm = self._rest + pcm
-        start, end = 0, self._block_bytes
-        while end <= len(pcm):
-            samples = self._sampled.unpack_from(pcm, start)
+        unpack, apart, size = self._pairs
+        start, left = 0, len(pcm)
+        while left >= size:
+            left -= size
             slot = self._blocks % BLOCKS
-            self._levels[slot] = dist(samples[::2], samples[1::2])
+            self._levels[slot] = dist(unpack(pcm, start), unpack(pcm, start + apart))
             # Never before the frame ahead of it was sent, since a client may send in bursts.
-            self._ended_ns[slot] = max(self._sent_ns, sent_ns - (len(pcm) - end) * 500_000_000 // self._rate_hz)
+            ended_ns = sent_ns - left * 500_000_000 // self._rate_hz if left else sent_ns
+            self._ended_ns[slot] = ended_ns if ended_ns > self._sent_ns else self._sent_ns
             self._blocks += 1
-            start, end = end, end + self._block_bytes
-        self._rest = pcm[start:]
+            start += size
+        self._rest = pcm[start:] if left else b""
         self._sent_ns = sent_ns
 
     def clear(self) -> None:
         """What was searched belongs to a turn that has begun."""
-        self._blocks = 0  # since then; the newest is at this less one, modulo the size
-        self._rest = b""
-        self._sent_ns = 0
+        self._blocks, self._rest, self._sent_ns = 0, b"", 0
 
     def end_of_speech_ns(self) -> int | None:
         """When speech ended; None where there was none, or where it cannot be told from the background."""
-        next_slot = self._blocks % BLOCKS
-        oldest = next_slot if self._blocks > BLOCKS else 0
-        newest_first = [*self._levels[:next_slot][::-1], *self._levels[next_slot:][::-1]]
-        since = blocks_since_speech(newest_first[: min(self._blocks, BLOCKS)])
-        return None if since is None else self._ended_ns[(self._blocks - 1 - since) % BLOCKS]
+        slot = self._blocks % BLOCKS
+        newest_first = [*self._levels[:slot][::-1], *self._levels[slot:][::-1]]
+        since = blocks_since_speech(newest_first[: self._blocks])
+        if since is None:
+            return None
+        # It ended somewhere in its last block, so most likely in the middle.
+        return self._ended_ns[(self._blocks - 1 - since) % BLOCKS] - round(BLOCK_S * 0.5e9)
 
 
 def blocks_since_speech(newest_first: Sequence[float]) -> int | None:
@@ -129,8 +133,16 @@ def _percentile(levels: Sequence[float], share: float) -> float:
     return sorted(levels)[min(len(levels) - 1, int(share * len(levels)))]
 
 
+class _Pairs(NamedTuple):
+    """How pairs are read: the first samples of all of them with `unpack`, the second ones `apart` bytes later."""
+
+    unpack: Callable[[bytes, int], tuple[int, ...]]
+    apart: int
+    block_bytes: int
+
+
 @cache
-def _every_half_millisecond(rate_hz: int) -> Struct:
-    """Reads 20 ms: every sample that is a multiple of 0.5 ms from the first, two for each pair."""
-    skipped = max(1, round(rate_hz * PAIR_S)) - 1
-    return Struct("<" + f"h{2 * skipped}x" * (2 * PAIRS))
+def _pairs(rate_hz: int) -> _Pairs:
+    apart, every = max(1, round(rate_hz * PAIR_S)), max(2, round(rate_hz * BLOCK_S / PAIRS))
+    firsts = Struct("<" + f"h{2 * every - 2}x" * (PAIRS - 1) + "h")
+    return _Pairs(firsts.unpack_from, 2 * apart, 2 * every * PAIRS)

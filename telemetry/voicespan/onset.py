@@ -1,18 +1,27 @@
-"""Where a piece of the model's voice begins to sound."""
+"""Where a piece of the model's voice can first be heard."""
 
 from __future__ import annotations
 
-# Mean magnitude of 5 ms below which nothing is heard (-54 dBFS): models begin with digital silence, or a faint hiss.
-_BLOCK_S = 0.005
-_AUDIBLE = 64
+from itertools import pairwise
+from struct import iter_unpack
+
+BLOCK_S = 0.005
+# A synthesised voice is some 20 dB below full scale and its hiss more than 60: mean magnitude, of 32768.
+MIN_LEVEL = 33.0
+# Speech is audible to 30 dB below its loudest.
+BELOW_PEAK = 0.03
 
 
 def leading_silence_s(pcm: bytes, rate_hz: int) -> float | None:
-    """Seconds of inaudible 16-bit mono audio at its beginning; None where all of it is."""
-    size = int(rate_hz * _BLOCK_S) * 2
-    samples = memoryview(pcm)[: len(pcm) // 2 * 2]
-    for begin in range(0, len(samples), size):
-        block = samples[begin : begin + size].cast("h")
-        if sum(map(abs, block)) >= _AUDIBLE * len(block):
-            return begin / 2 / rate_hz
+    """Seconds of 16-bit little-endian mono audio before it can be heard; None where nothing in it can be.
+
+    To be heard takes 10 ms, either half of it: a single sample, which the service may send first, is a click at most.
+    """
+    block = max(1, round(rate_hz * BLOCK_S))
+    whole = pcm[: len(pcm) // (2 * block) * (2 * block)]
+    levels = [sum(map(abs, samples)) / block for samples in iter_unpack(f"<{block}h", whole)]
+    audible = max(MIN_LEVEL, BELOW_PEAK * max(levels, default=0.0))
+    for index, pair in enumerate(pairwise(levels)):
+        if sum(pair) / 2 >= audible and min(pair) >= audible / 2:
+            return index * block / rate_hz
     return None
