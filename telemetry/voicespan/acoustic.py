@@ -88,8 +88,10 @@ class RecentAudio:
         since = blocks_since_speech(newest_first[: self._blocks])
         if since is None:
             return None
-        # It ended somewhere in its last block, so most likely in the middle.
-        return self._ended_ns[(self._blocks - 1 - since) % BLOCKS] - round(BLOCK_S * 0.5e9)
+        last = self._blocks - 1 - since
+        ended_ns, began_ns = self._ended_ns[last % BLOCKS], self._ended_ns[(last - 1) % BLOCKS]
+        # Anywhere in its last block, so taken for the middle.
+        return max(ended_ns - round(BLOCK_S * 0.5e9), began_ns)
 
 
 def blocks_since_speech(newest_first: Sequence[float]) -> int | None:
