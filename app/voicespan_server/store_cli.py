@@ -38,9 +38,8 @@ def commands(out: Console, store_path: Callable[[], Path], local_time: Callable[
         if as_json:
             print(json.dumps(asdict(found)))
         else:
-            say(
-                f"{found.path}: {_size(found.size_bytes)}, open in {found.processes} process{'' if found.processes == 1 else 'es'}"
-            )
+            processes = "1 process" if found.processes == 1 else f"{found.processes} processes"
+            say(f"{found.path}: {_size(found.size_bytes)}, open in {processes}")
             say(f"{found.open_sessions} sessions going on, or left behind by a process that died")
             for signal in found.signals:
                 age = signal.oldest_queued_age_s

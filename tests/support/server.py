@@ -21,6 +21,8 @@ from typing import Any, Self
 class ServerProcess:
     """Runs between start() and stop() or kill(). Nothing of the developer's own settings reaches it."""
 
+    module = "voicespan_server.cli"
+
     def __init__(self, env: Mapping[str, str], *arguments: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="voicespan-server-")
         self.folder = Path(self._folder.name)
@@ -59,7 +61,7 @@ class ServerProcess:
     def start(self, timeout_s: float = 30.0) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "voicespan_server.cli", "serve", "--port", str(self.port), *self._arguments],
+                [sys.executable, "-m", self.module, "serve", "--port", str(self.port), *self._arguments],
                 cwd=self.folder,
                 env=self.env,
                 stdout=log,
@@ -99,7 +101,11 @@ class ServerProcess:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.process.poll() is None:
+        self.dispose()
+
+    def dispose(self) -> None:
+        """Stop it if it runs, and remove its folder."""
+        if self._process and self._process.poll() is None:
             self.signal(signal.SIGTERM)
         print(f"server's log:\n{self.log}", file=sys.stderr)  # pytest shows it under a test that failed
         self._folder.cleanup()

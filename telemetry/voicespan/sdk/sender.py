@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import random
+import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from voicespan.guard import report_in_thread
@@ -23,6 +25,7 @@ MAX_BYTES = 2 << 20
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
 MAX_RETRY_AFTER_S = 300.0
+SETTLE_EVERY_S = 0.5
 _NOUNS = {Signal.TRACES: "spans", Signal.LOGS: "log records", Signal.SCORES: "scores"}
 
 logger = logging.getLogger(__name__)
@@ -91,7 +94,7 @@ class Sender:
             answer = self._transport.post(batch.request)
             match answer:
                 case Accepted(rejected, message):
-                    self._store.accepted(batch)
+                    self._settle(lambda: self._store.accepted(batch))
                     self.stats.sent += len(batch.ids) - rejected
                     self.stats.rejected += rejected
                     if message:
@@ -103,7 +106,7 @@ class Sender:
                 case TooLarge() if len(batch.ids) > 1:
                     limit = len(batch.ids) // 2
                 case Refused(reason) | TooLarge(reason):
-                    self._store.rejected(batch, reason)
+                    self._settle(lambda: self._store.rejected(batch, reason))
                     self.stats.rejected += len(batch.ids)
                     self._say(reason, f"the receiver refused {len(batch.ids)} {noun}, which are set aside: {reason}")
                 case Again(reason, after_s):
@@ -114,6 +117,19 @@ class Sender:
                         return delay_s  # what is left stays in the store
                     delay_s = min(delay_s * 2, MAX_DELAY_S)
         return delay_s
+
+    def _settle(self, note: Callable[[], None]) -> None:
+        """Note what became of a batch; where the file cannot be written now, later, instead of sending it again.
+
+        Raises:
+            sqlite3.Error: it could not be noted before the end; the batch will be sent again.
+        """
+        while True:
+            try:
+                return note()
+            except sqlite3.OperationalError:
+                if self._stopping.wait(SETTLE_EVERY_S):
+                    return note()
 
     def _say(self, reason: str, what: str) -> None:
         """Log a fault once, not for every batch that meets it."""

@@ -1,6 +1,7 @@
 """The sender: what OTLP says to retry is retried, what it does not is set aside, order is kept, stopping is bounded."""
 
 import itertools
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from voicespan.sdk.processors import StoreProcessor
 from voicespan.sdk.sender import Sender
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
+from voicespan.sdk.tables import Batch
 from voicespan.sdk.transport import Accepted, transport_for
 
 
@@ -136,6 +138,27 @@ def test_stopping_tries_once_more_also_in_the_middle_of_a_delay(
     receiver.requests.wait_count(1)
     assert sender.stop(5)
     assert [span.name for span in receiver.spans.all()] == ["last words"]
+
+
+def test_what_is_accepted_while_the_file_cannot_be_written_is_not_sent_again(
+    store: Store, receiver: OtlpHttpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "SETTLE_EVERY_S", 0.02)
+    end_spans(store, "once")
+    accepted, failures = store.accepted, iter([True, True, True])
+
+    def full(batch: Batch) -> None:
+        if next(failures, False):
+            raise sqlite3.OperationalError("database or disk is full")
+        accepted(batch)
+
+    monkeypatch.setattr(store, "accepted", full)
+    sender = start(store, receiver)
+    receiver.spans.wait_count(1)
+    while store.queued(Signal.TRACES):
+        store.flush(5)
+    assert sender.stop(5)
+    assert [span.name for span in receiver.spans.all()] == ["once"]
 
 
 def test_a_batch_that_is_too_large_is_halved_and_one_span_that_is_is_set_aside(
