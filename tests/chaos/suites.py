@@ -199,8 +199,10 @@ async def arrivals(binary: Path, *, seed: int, callers: int, seconds: float) -> 
         await it.drained()
         await it.signal(signal.SIGTERM)
         report = it.judge("arrivals", [], 1)
-        received = it.relay.spans.all()
-        took_ns = [s.received_ns - s.end_ns for s in received if s.name == SESSION or s.name.startswith("Turn ")]
+        # From when the span was ended: a turn's own end lies before that, where its last audio came.
+        ended_ns = {line.span_id: line.at_ns for line in read_truth(it.server.truth) if line.kind == "end"}
+        told = [s for s in it.relay.spans.all() if s.name == SESSION or s.name.startswith("Turn ")]
+        took_ns = [span.received_ns - ended_ns[span.span_id] for span in told]
         report.p99_ms = percentile_ms(took_ns, 0.99)
         late_ns = [int(line) for line in it.server.lateness.read_text().splitlines()]
         late = " / ".join(f"{percentile_ms(late_ns, q) or 0:.1f}" for q in (0.5, 0.99, 1.0))
