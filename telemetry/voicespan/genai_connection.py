@@ -8,17 +8,19 @@ from __future__ import annotations
 import re
 from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from google.genai import types
 
 from voicespan import events as ev
 from voicespan.events import Close, Event
 from voicespan.gemini import GeminiTranslator
+from voicespan.gemini_sent import Sender, media_chunks
 from voicespan.genai_calls import Call
 from voicespan.genai_errors import GOING_AWAY, NORMAL, close_of, ended_connection, error_type
-from voicespan.genai_sent import Sender, media_chunks
 from voicespan.genai_setup import Setup
 from voicespan.guard import guarded
+from voicespan.wire_view import View, view
 
 _RATE = re.compile(r"audio/pcm(?:.*rate=(\d+))?")
 _DEFAULT_RATE_HZ = 16_000
@@ -182,17 +184,14 @@ class Connection:
             for event in unsent.events:
                 self._session.feed(event, unsent.at_ns)
 
-    def _sound(self, blob: object) -> None:
-        if isinstance(blob, types.Blob):
-            pcm, mime_type = blob.data, blob.mime_type
-        elif isinstance(blob, dict):
-            pcm, mime_type = blob.get("data"), blob.get("mime_type", blob.get("mimeType"))
-        else:
-            return
-        if mime_type != self._mime_type:
-            self._format(mime_type)
-        if self._audio and isinstance(pcm, bytes):
-            self._session.audio_sent(pcm)
+    def _sound(self, blob: Any) -> None:
+        blob = view(blob)
+        if not isinstance(blob, (types.Blob, View)):
+            return  # a picture, as `media` also takes
+        if blob.mime_type != self._mime_type:
+            self._format(blob.mime_type)
+        if self._audio and isinstance(blob.data, bytes):
+            self._session.audio_sent(blob.data)
 
     def _format(self, mime_type: str | None) -> None:
         self._mime_type = mime_type

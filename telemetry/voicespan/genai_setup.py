@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from voicespan import conventions as c
 from voicespan.attributes import Model
 from voicespan.cost import bare_name, prices_of
+from voicespan.gemini_sent import text_of
 
 
 class ApiClient(Protocol):
@@ -67,21 +68,6 @@ def model_of(name: str, client: ApiClient, base_url: str | None) -> Model:
         address.port or 443,
         prices_of(name, datetime.now(UTC).date()),
     )
-
-
-def text_of(content: object) -> str:
-    """The text in what google-genai takes for a content: a string, a part, a content, their dicts, a list of these."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, dict):
-        return str(content["text"]) if content.get("text") else text_of(content.get("parts"))
-    if isinstance(content, types.Content):
-        return text_of(content.parts)
-    if isinstance(content, types.Part):
-        return content.text or ""
-    if isinstance(content, (list, tuple)):
-        return "\n".join(filter(None, map(text_of, content)))
-    return ""
 
 
 def _non_blocking(tools: Iterable[types.Tool | Callable[..., object] | object]) -> Iterable[str]:

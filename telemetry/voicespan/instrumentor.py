@@ -30,7 +30,8 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from voicespan.content import Capture, capture_from_environment
-from voicespan.genai_settings import LiveSettings, settings_from_environment
+from voicespan.live_settings import LiveSettings, settings_from_environment
+from voicespan.start import Providers
 
 if TYPE_CHECKING:
     from voicespan.genai_patch import Patches
@@ -70,7 +71,7 @@ class GeminiLiveInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     ) -> None:
         # google-genai takes a second to import: a program that never instruments does not pay for it.
         from voicespan.genai_patch import Patches  # noqa: PLC0415
-        from voicespan.genai_program import Program, Providers  # noqa: PLC0415
+        from voicespan.genai_program import Program  # noqa: PLC0415
 
         with contextlib.suppress(ImportError):
             # Prices take 40 ms to read; not in the middle of a call.

@@ -32,8 +32,8 @@ from support.fake_live import (
 from support.received import ReceivedSpan, render_tree
 from support.telling import Recorder, named
 from voicespan import TraceShape, session_context
-from voicespan.genai_settings import LiveSettings, settings_from_environment
 from voicespan.instrumentor import GeminiLiveInstrumentor
+from voicespan.live_settings import LiveSettings, settings_from_environment
 
 __all__ = ["wire"]
 

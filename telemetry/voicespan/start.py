@@ -1,0 +1,99 @@
+"""A session of a program that tells its own story: another provider's, or one over a socket of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from opentelemetry import _logs, metrics, trace
+from opentelemetry import context as otel_context
+from opentelemetry._logs import LoggerProvider
+from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
+from voicespan import conventions as c
+from voicespan import identity as ident
+from voicespan.attributes import Model
+from voicespan.content import Capture, capture_from_environment
+from voicespan.cost import bare_name, prices_of
+from voicespan.identity import Identity
+from voicespan.live_settings import LiveSettings, settings_from_environment
+from voicespan.metrics import Metrics
+from voicespan.session import VoiceSession
+
+VERSION = version("voicespan")
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """Where spans, metrics and log events go; None is the global one, as it is when a session begins."""
+
+    tracer: TracerProvider | None = None
+    meter: MeterProvider | None = None
+    logger: LoggerProvider | None = None
+
+
+def start_session(
+    model: Model | str,
+    identity: Identity | None = None,
+    *,
+    instructions: str = "",
+    parent: Context | None = None,
+    input_rate_hz: int = 16_000,
+    capture: Capture | None = None,
+    settings: LiveSettings | None = None,
+    providers: Providers | None = None,
+) -> VoiceSession:
+    """Begin a session: its span is open from here on, until `close`.
+
+    It belongs to `identity`, else to the `session_context` that it is started in, else to a new one. `parent` is by
+    default as `settings.session_parent` says; `settings` and `capture` are by default the environment's, `providers`
+    the global ones. A model by name is priced by its list price, where the extra `cost` is installed.
+    """
+    settings = settings or settings_from_environment()
+    providers = providers or Providers()
+    if parent is None:
+        parent = Context() if settings.session_parent == "new" else otel_context.get_current()
+    return VoiceSession(
+        identity or ident.of_context() or Identity(uuid.uuid4().hex, backend=settings.backend),
+        Model(bare_name(model), prices=prices_of(model, datetime.now(UTC).date())) if isinstance(model, str) else model,
+        tracer=(providers.tracer or trace.get_tracer_provider()).get_tracer(c.SCOPE, VERSION),
+        capture=capture or capture_from_environment(),
+        parent=parent,
+        instructions=instructions,
+        input_rate_hz=input_rate_hz,
+        metrics=_metrics_of(providers.meter or metrics.get_meter_provider()),
+        logger=(providers.logger or _logs.get_logger_provider()).get_logger(c.SCOPE, VERSION),
+        shape=settings.shape,
+        stall_after_s=settings.stall_after_s,
+    )
+
+
+@contextmanager
+def in_tool(session: VoiceSession, call_id: str) -> Iterator[None]:
+    """While a tool's handler runs: spans that it starts stand under the call's. Enter and leave it in one task."""
+    context = session.tool_context(call_id)
+    if context is None:
+        yield
+        return
+    token = otel_context.attach(context)
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+# By meter provider: instruments are made once, for making them again would double them.
+_made: dict[int, tuple[MeterProvider, Metrics]] = {}
+
+
+def _metrics_of(provider: MeterProvider) -> Metrics:
+    found = _made.get(id(provider))
+    if found is None:
+        found = _made[id(provider)] = (provider, Metrics(provider.get_meter(c.SCOPE, VERSION)))
+    return found[1]
