@@ -110,6 +110,8 @@ async def _play_all(cases: Sequence[Case], simulator: SimulatorProcess, at_a_tim
                 found[label] = (case, service, driver)
             except ScriptError as error:
                 found[label] = (case, service, str(error))
+            except Exception as error:  # noqa: BLE001 - what the library raises under VOICESPAN_RAISE, to be reported
+                found[label] = (case, service, f"{type(error).__name__}: {error}")
 
     # The first call of a process builds the SDK's models, in the event loop: not in one that counts.
     await Driver(WARM_UP, clients[False], DEVELOPER[1], "warm-up", lateness).play()
