@@ -62,7 +62,15 @@ class ScriptError(Exception):
 class Driver:
     """One call, from `play` to its end; then `recorder` holds what was told of it."""
 
-    def __init__(self, case: Case, client: genai.Client, model: str, label: str, lateness: Lateness) -> None:
+    def __init__(  # noqa: PLR0917 - what a call is made of
+        self,
+        case: Case,
+        client: genai.Client,
+        model: str,
+        label: str,
+        lateness: Lateness,
+        capture: Capture = Capture(on_spans=True),  # noqa: B008 - frozen
+    ) -> None:
         self._case = case
         self._lateness = lateness
         self.late_s = 0.0  # this program itself, at worst
@@ -75,7 +83,7 @@ class Driver:
             self.recorder.identity,
             Model(model, "gcp.vertex_ai" if vertex else "gcp.gemini"),
             tracer=self.recorder.tracer,
-            capture=Capture(on_spans=True),
+            capture=capture,
             instructions=INSTRUCTIONS,
             metrics=self.recorder.metrics,
             logger=self.recorder.logger,

@@ -12,16 +12,19 @@ from pathlib import Path
 from google import genai
 from google.genai import types
 
+from support.telling import Recorder
 from truth.acts import DEVELOPER, Case, Service
 from truth.deeds import read_deeds
 from truth.driver import Driver, ScriptError
 from truth.expected import expected_of
 from truth.fields import Compared, compare
 from truth.told import told_by
+from voicespan import Capture
 from voicespan_simulator.lateness import Lateness
 from voicespan_simulator.process import SimulatorProcess
 
 AT_A_TIME = 5
+WORDS_ON_SPANS = Capture(on_spans=True)
 # However busy the machine is: what is told of a wrong moment differs by more (driver.PAUSE_S).
 MOST_LATE_S = 0.18
 
@@ -63,7 +66,7 @@ def play(cases: Sequence[Case], at_a_time: int = AT_A_TIME) -> list[Played]:
         file = Path(folder) / "deeds.jsonl"
         file.touch()
         with SimulatorProcess(pace="fast", deeds=file) as simulator:
-            outcomes = asyncio.run(_play_all(cases, simulator, at_a_time))
+            outcomes = asyncio.run(_play_all(cases, simulator, at_a_time, WORDS_ON_SPANS))
         deeds = read_deeds(file)
     played: list[Played] = []
     for label, (case, service, outcome) in outcomes.items():
@@ -92,7 +95,25 @@ def play_fairly(cases: Sequence[Case], write: Callable[[str], None]) -> list[Pla
 Outcome = tuple[Case, Service, Driver | str]  # a driver that is done, or what went wrong
 
 
-async def _play_all(cases: Sequence[Case], simulator: SimulatorProcess, at_a_time: int) -> dict[str, Outcome]:
+def record(cases: Sequence[Case], capture: Capture, at_a_time: int = 15) -> dict[str, Recorder]:
+    """What was told of each, whatever it says, by name and model.
+
+    Raises:
+        ScriptError: one could not be played.
+    """
+    with SimulatorProcess(pace="fast") as simulator:
+        outcomes = asyncio.run(_play_all(cases, simulator, at_a_time, capture))
+    found: dict[str, Recorder] = {}
+    for label, (_, _, outcome) in outcomes.items():
+        if isinstance(outcome, str):
+            raise ScriptError(f"{label}: {outcome}")
+        found[label] = outcome.recorder
+    return found
+
+
+async def _play_all(
+    cases: Sequence[Case], simulator: SimulatorProcess, at_a_time: int, capture: Capture
+) -> dict[str, Outcome]:
     trust = ssl.create_default_context(cafile=simulator.ca_file)
     clients = {vertex: _client(simulator, trust, vertex) for vertex in (False, True)}
     lateness = Lateness()
@@ -104,7 +125,7 @@ async def _play_all(cases: Sequence[Case], simulator: SimulatorProcess, at_a_tim
         label = f"{case.name}, {'vertex' if vertex else 'developer'} {model}"
         found[label] = (case, service, "it was not played")
         async with free:
-            driver = Driver(case, clients[vertex], model, label, lateness)
+            driver = Driver(case, clients[vertex], model, label, lateness, capture)
             try:
                 await driver.play()
                 found[label] = (case, service, driver)
