@@ -51,8 +51,9 @@ def _pcm(seconds: float, peak: int = 0) -> bytes:
     return array.array("h", samples).tobytes()
 
 
+# Sound that ends within a frame, and not with one: where in a frame it ended is a matter of 20 ms to either side.
 # The detector decides after 1.05 s of silence: with the last frame, so that nothing is sent once it has answered.
-LEAD_IN, SOUND, SILENCE = _pcm(0.2), _pcm(0.5, 12_000), _pcm(1.1)
+LEAD_IN, SOUND, SILENCE = _pcm(0.2), _pcm(0.44, 12_000) + _pcm(0.06), _pcm(1.0)
 
 
 class ScriptError(Exception):
