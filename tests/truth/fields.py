@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from support.received import ReceivedSpan, Value
-from truth.expected import AUDIO_S, NOT_SAID, Around, Connection, Expected, ExpectedTurn, Tool, sum_of_usage
+from truth.expectation import AUDIO_S, NOT_SAID, Around, Connection, Expected, ExpectedTurn, Tool
 from truth.told import Told, usage, words_in, words_out
 from voicespan import conventions as c
 
@@ -196,7 +196,7 @@ CALL: tuple[Row[Expected, Told], ...] = (
         lambda e: sum(turn.usage is None for turn in e.turns),
         _session(c.SESSION_TURNS_WITHOUT_USAGE),
     ),
-    Row("usage", lambda e: sum_of_usage(e.turns) or None, lambda t: usage(t.session, c.SESSION_USAGE)),
+    Row("usage", lambda e: e.usage or None, lambda t: usage(t.session, c.SESSION_USAGE)),
     Row(
         "usage.provider_total",
         lambda e: sum(turn.provider_total or 0 for turn in e.turns),
@@ -262,7 +262,7 @@ CALL: tuple[Row[Expected, Told], ...] = (
         lambda e: _counted(_stalls(e)),
         lambda t: t.measured(c.METRIC_STALLS, c.TURN_STALL_KIND),
     ),
-    Row("metric tokens", lambda e: sum_of_usage(e.turns), lambda t: t.measured(c.METRIC_TOKENS, c.TOKEN_BUCKET)),
+    Row("metric tokens", lambda e: e.usage, lambda t: t.measured(c.METRIC_TOKENS, c.TOKEN_BUCKET)),
     Row(
         "metric time_to_first_audio",
         lambda e: sum(isinstance(turn.first_audio_s, Around) for turn in e.turns),

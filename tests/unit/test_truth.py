@@ -11,7 +11,8 @@ import pytest
 from support.telling import Recorder, tell
 from truth.acts import cases
 from truth.deeds import read_deeds
-from truth.expected import NOT_SAID, Around, Connection, Expected, ExpectedTurn, expected_of
+from truth.expectation import NOT_SAID, Around, Connection, Expected, ExpectedTurn
+from truth.expected import expected_of
 from truth.fields import compare
 from truth.told import told_by
 from voicespan_simulator.deeds import (
