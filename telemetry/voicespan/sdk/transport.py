@@ -9,8 +9,10 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Protocol, cast
 
 import grpc
@@ -191,11 +193,15 @@ def _accepted_scores(answer: requests.Response) -> Accepted:
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Seconds; a date, or what is no number, leaves it to our own delay."""
+    """Seconds from now, of a number of them or a date; None leaves it to our own delay."""
     try:
         seconds = float(header or "")
     except ValueError:
-        return None
+        try:
+            seconds = parsedate_to_datetime(header or "").timestamp() - time.time()
+        except ValueError:
+            return None
+        seconds = max(0.0, seconds)
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 

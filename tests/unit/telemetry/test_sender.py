@@ -2,7 +2,9 @@
 
 import itertools
 import sqlite3
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -178,6 +180,13 @@ def test_a_batch_that_is_too_large_is_halved_and_one_span_that_is_is_set_aside(
 )
 def test_retry_after_is_a_finite_number_of_seconds(header: str | None, seconds: float | None) -> None:
     assert transport_module._retry_after(header) == seconds
+
+
+def test_retry_after_may_be_a_date() -> None:
+    in_a_minute = transport_module._retry_after(formatdate(time.time() + 60, usegmt=True))
+    assert in_a_minute is not None
+    assert 50 < in_a_minute <= 60
+    assert transport_module._retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
 
 
 def test_a_receiver_that_says_retry_at_once_is_not_flooded(store: Store, receiver: OtlpHttpSink) -> None:

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from support.http_server import HttpServer, Request, Response
 from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink
 from support.received import Inbox
+from voicespan import conventions as c
 from voicespan.identity import Identity, in_context
 from voicespan.sdk.endpoint import Endpoint, endpoint_from_environment
 from voicespan.sdk.pipeline import Pipeline, configure
@@ -207,6 +208,20 @@ def test_logs_that_nobody_sends_do_not_wait(tmp_path: Path) -> None:
     assert pipeline.store.stats().written == 1
     assert pipeline.store.stats().queued == {Signal.TRACES: 0, Signal.SCORES: 0}
     pipeline.shutdown(5)
+
+
+def test_without_a_store_spans_go_straight_to_the_receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with OtlpHttpSink() as receiver:
+        environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.base_url, "OTEL_METRICS_EXPORTER": "none"}
+        pipeline = configure(None, service_version="1", set_global=False, environ=environ)
+        tracer = pipeline.tracer_provider.get_tracer(c.SCOPE)
+        session = tracer.start_span(c.WEBSOCKET_SESSION, attributes={c.SESSION_ID: "s-1"})
+        tracer.start_span("Turn 1", attributes={c.SESSION_ID: "s-1", c.TURN_INDEX: 1}).end()
+        session.end()
+        assert pipeline.shutdown(5)
+    assert [span.name for span in receiver.spans.all()] == ["Turn 1", c.WEBSOCKET_SESSION]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_transport_by_json_knows_langfuses_answers(langfuse: ScoresSink) -> None:

@@ -231,6 +231,32 @@ def test_a_lock_of_a_strangers_delays_spans_and_loses_none(
     assert (store.stats().written, store.stats().dropped) == (1, 0)
 
 
+def test_what_cannot_be_written_is_bounded_and_the_oldest_is_dropped_and_counted(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("voicespan.sdk.writer.RETRY_AFTER_S", 0.02)
+    monkeypatch.setattr("voicespan.sdk.writer.MAX_PENDING", 10)
+    with store._lock:
+        store._tables.database.execute("PRAGMA query_only=ON")  # as if the file had become read-only
+    provider = provider_of(store)
+    for number in range(100):
+        provider.get_tracer("t").start_span(f"span {number}").end()
+    assert not store.flush(0.2)
+    assert "the store cannot be written" in caplog.text
+    assert not store.stats().writing
+    with store._lock:
+        store._tables.database.execute("PRAGMA query_only=OFF")
+    assert store.flush(5)
+    stats = store.stats()
+    assert stats.writing
+    assert stats.written + stats.dropped == 100
+    assert 10 <= stats.written <= 20, "ten encoded, ten that wait for it"
+    assert "records are dropped" in caplog.text
+    batch = store.next_batch(Signal.TRACES, 100, 1 << 20)
+    assert batch is not None
+    assert names_in(batch.request)[-1] == "span 99"
+
+
 def test_a_full_disk_delays_spans_and_what_follows_is_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voicespan.sdk.writer.RETRY_AFTER_S", 0.05)
     with store._lock:
