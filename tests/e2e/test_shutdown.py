@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -132,6 +133,44 @@ async def test_a_hung_receiver_delays_the_end_by_a_bound(environ: dict[str, str]
         released.set()
 
 
+class ReloadingServer(ServerProcess):
+    """`uvicorn --reload`, as a developer runs it; touching a Python file in `watched` restarts the server."""
+
+    @property
+    def watched(self) -> Path:
+        return self.folder / "watched"
+
+    def command(self) -> list[str]:
+        self.watched.mkdir()
+        options = ("--factory", "--reload", "--reload-dir", str(self.watched), "--ws", "websockets-sansio")
+        return [sys.executable, "-m", "uvicorn", "voicespan_server.app:create_app", *options, "--port", str(self.port)]
+
+
+async def test_a_reload_closes_calls_and_brings_their_spans_out(
+    environ: dict[str, str], receiver: OtlpHttpSink
+) -> None:
+    with ReloadingServer(environ) as server:
+        async with call(server.voice_url) as caller:
+            await ask(caller)
+            (server.watched / "changed.py").touch()
+            with pytest.raises(CallError, match="1012"):
+                await caller.wait_for(lambda c: False)
+        received = await asyncio.to_thread(
+            receiver.spans.wait_for, lambda spans: any(s.name == "WebSocket Session" for s in spans)
+        )
+        session = next(s for s in received if s.name == "WebSocket Session")
+        assert session.attributes["voicespan.session.close_initiator"] == "process"
+        assert "error.type" not in session.attributes, "it ended its session itself"
+        await until(lambda: answers(server.url + "/healthz"), "it did not come back", 20)
+
+
+def answers(url: str) -> bool:
+    try:
+        return status_of(url) == 200
+    except OSError:
+        return False
+
+
 async def test_a_start_that_fails_lets_go_of_the_store(
     environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +225,7 @@ async def test_workers_end_with_their_supervisor_and_bring_their_spans_out(
                 await caller.wait_for(lambda c: False)
         assert not any(runs(pid) for pid in workers)
     assert {"Turn 1", "WebSocket Session"} <= {s.name for s in receiver.spans.all()}
+    assert "voicespan.session.summary" in {log.event_name for log in receiver.logs.all()}
 
 
 async def test_workers_whose_supervisor_was_killed_end_too(environ: dict[str, str], receiver: OtlpHttpSink) -> None:

@@ -61,7 +61,7 @@ class ServerProcess:
     def start(self, timeout_s: float = 30.0) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module, "serve", "--port", str(self.port), *self._arguments],
+                self.command(),
                 cwd=self.folder,
                 env=self.env,
                 stdout=log,
@@ -77,6 +77,9 @@ class ServerProcess:
                 time.sleep(0.05)
             else:
                 return
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", self.module, "serve", "--port", str(self.port), *self._arguments]
 
     def signal(self, number: signal.Signals) -> int:
         """Send a signal, wait for the end, return the exit status."""
