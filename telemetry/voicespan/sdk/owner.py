@@ -32,6 +32,12 @@ class Owner:
         alive = living_owners(self._store, but=self._path) | {self.name}
         return [name for name in names if name not in alive]
 
+    def leave_to_parent(self) -> None:
+        """In a forked process: the lock is the parent's, and goes when the parent does."""
+        if self._path is not None:
+            os.close(self._descriptor)
+            self._path = None
+
     def release(self) -> None:
         """Let go; what is left in the outbox is for whoever comes."""
         if self._path is not None:

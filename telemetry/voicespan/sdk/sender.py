@@ -48,14 +48,25 @@ class Sender:
         self.signal = signal
         self._store = store
         self._transport = transport
+        self._begin()
+        store.on_commit(signal, self._on_commit)
+        store.on_fork(self._begin_in_child)
+
+    def _begin(self) -> None:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._said = ""
         self.stats = SenderStats()
-        store.on_commit(signal, self._wake.set)
-        self._thread = threading.Thread(target=self._send_forever, name=f"voicespan-sender-{signal}", daemon=True)
+        self._thread = threading.Thread(target=self._send_forever, name=f"voicespan-sender-{self.signal}", daemon=True)
         self._thread.start()
         self._wake.set()  # what an earlier process left
+
+    def _on_commit(self) -> None:
+        self._wake.set()
+
+    def _begin_in_child(self) -> None:
+        self._transport = self._transport.renewed()
+        self._begin()
 
     def stop_soon(self) -> None:
         """Begin the last effort without waiting for it."""

@@ -7,9 +7,11 @@ Several processes may share the file: each sends what it wrote, and adopts what 
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -78,24 +80,43 @@ class Store:
         bounds: Bounds | None = None,
     ) -> None:
         self._send = frozenset(send)
-        self._lock = threading.Lock()
+        self._wanted = path
+        self._bounds = bounds or Bounds()
+        self._commit_listeners: list[tuple[Signal, Callable[[], None]]] = []
+        self._fork_listeners: list[Callable[[], None]] = []
         self._closed = False
+        self._begin()
+        _STORES.add(self)
+
+    def _begin(self) -> None:
+        self.forked = False
+        self._lock = threading.Lock()
         self._written = self._lost = self._recovered = self._since_prune = self._bytes_since_prune = 0
         self._queued: Counter[Signal] = Counter()
         self._oldest_s: dict[Signal, int] = {}
-        self._listeners: list[tuple[Signal, Callable[[], None]]] = []
-        bounds = bounds or Bounds()
-        database, self._owner, self.path = _open(path, bounds.synchronous)
+        bounds = self._bounds
+        database, self._owner, self.path = _open(self._wanted, bounds.synchronous)
         self._max_bytes = bounds.max_bytes if self.path else min(bounds.max_bytes, MAX_BYTES_IN_MEMORY)
-        self._max_age_s = bounds.max_age_s
         self._tables = Tables(database, self._owner.name)
         self._keep_house()
-        self.prune(self._max_bytes, self._max_age_s)
+        self.prune(self._max_bytes, bounds.max_age_s)
         self._writer = Writer(self._commit, self._keep_house, ADOPT_EVERY_S)
+
+    def _begin_in_child(self) -> None:
+        """After a fork the thread is gone, and neither the lock nor SQLite's connection may be shared."""
+        _LEFT_TO_THE_PARENT.append(self._tables.database)
+        self._owner.leave_to_parent()
+        self._begin()
+        for listener in self._fork_listeners:
+            listener()
+
+    def on_fork(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called in a forked process when the store begins anew there."""
+        self._fork_listeners.append(listener)
 
     def on_commit(self, signal: Signal, listener: Callable[[], None]) -> None:
         """Have `listener` called, in the writer's thread, when there is something of a signal to send."""
-        self._listeners.append((signal, listener))
+        self._commit_listeners.append((signal, listener))
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -104,6 +125,8 @@ class Store:
 
         Never waits; beyond a bound the oldest is dropped and counted.
         """
+        if self.forked:
+            self._begin_in_child()
         self._writer.append(items)
 
     def flush(self, timeout_s: float) -> bool:
@@ -128,7 +151,7 @@ class Store:
         self._bytes_since_prune += sum(len(record.body) for record in work.records)
         if self._since_prune >= PRUNE_EVERY_RECORDS or self._bytes_since_prune >= PRUNE_EVERY_BYTES:
             self._since_prune = self._bytes_since_prune = 0
-            self.prune(self._max_bytes, self._max_age_s)
+            self.prune(self._max_bytes, self._bounds.max_age_s)
 
     def _insert(self, work: Work) -> None:
         queued = Counter(record.signal for record in work.records if record.signal in self._send)
@@ -181,7 +204,7 @@ class Store:
             self._queued.update(queued or {})
 
     def _notify(self, signals: Collection[Signal]) -> None:
-        for signal, listener in self._listeners:
+        for signal, listener in self._commit_listeners:
             if signal in signals:
                 listener()
 
@@ -318,6 +341,19 @@ def size_on_disk(path: Path) -> int:
         with suppress(OSError):
             size += path.with_name(name).stat().st_size
     return size
+
+
+# What a forked process must neither use nor close.
+_LEFT_TO_THE_PARENT: list[sqlite3.Connection] = []
+_STORES: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for store in _STORES:
+        store.forked = True  # it begins anew with the first that is appended: most children tell nothing
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _open(path: Path | None, synchronous: Synchronous) -> tuple[sqlite3.Connection, Owner, Path | None]:

@@ -78,6 +78,10 @@ class Transport(Protocol):
     def post(self, body: bytes) -> Answer: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
+    def renewed(self) -> Transport:
+        """Another like it, for a forked process: connections cannot be shared."""
+        ...
+
 
 class HttpTransport:
     """POST to one URL; `accepted` reads the body of an answer of the 200s."""
@@ -86,6 +90,7 @@ class HttpTransport:
         self, endpoint: Endpoint, content_type: str, accepted: Callable[[requests.Response], Accepted]
     ) -> None:
         self._endpoint = endpoint
+        self._content_type = content_type
         self._accepted = accepted
         self._http = requests.Session()
         self._http.trust_env = True
@@ -123,12 +128,17 @@ class HttpTransport:
         """Let go of the connection."""
         self._http.close()
 
+    def renewed(self) -> HttpTransport:
+        """Another to the same endpoint."""
+        return HttpTransport(self._endpoint, self._content_type, self._accepted)
+
 
 class GrpcTransport:
     """OTLP over gRPC; the stored bytes are the message, nothing is encoded again."""
 
     def __init__(self, endpoint: Endpoint, signal: Signal) -> None:
         self._endpoint = endpoint
+        self._signal = signal
         compression = grpc.Compression.Gzip if endpoint.gzip else grpc.Compression.NoCompression
         if endpoint.insecure:
             self._channel = grpc.insecure_channel(endpoint.url, compression=compression)
@@ -157,6 +167,10 @@ class GrpcTransport:
     def close(self) -> None:
         """Let go of the channel."""
         self._channel.close()
+
+    def renewed(self) -> GrpcTransport:
+        """Another to the same endpoint."""
+        return GrpcTransport(self._endpoint, self._signal)
 
 
 def transport_for(endpoint: Endpoint, signal: Signal = Signal.TRACES) -> Transport:
