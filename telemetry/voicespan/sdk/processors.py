@@ -15,6 +15,8 @@ from voicespan.guard import guarded
 from voicespan.sdk.journal import OpenSpan
 from voicespan.sdk.store import Store
 
+_TURN = c.TURN.split("{", maxsplit=1)[0]
+
 
 class IdentityProcessor(SpanProcessor):
     """Stamps a session's identity on every span that is started inside it, also on the program's own."""
@@ -76,7 +78,7 @@ class StoreProcessor(SpanProcessor):
         if session_id and session and span.name == c.WEBSOCKET_SESSION:
             if session.context == span.context:
                 del self._sessions[session_id]
-        elif session and c.TURN_INDEX in (span.attributes or {}):
+        elif session and span.name.startswith(_TURN):
             self._store.append(span, OpenSpan.of(session))  # together, or not at all
             return
         self._store.append(span)
