@@ -228,6 +228,21 @@ async def test_workers_end_with_their_supervisor_and_bring_their_spans_out(
     assert "voicespan.session.summary" in {log.event_name for log in receiver.logs.all()}
 
 
+async def test_a_second_signal_to_the_supervisor_ends_workers_that_wait_for_calls(
+    environ: dict[str, str], receiver: OtlpHttpSink
+) -> None:
+    with ServerProcess({**environ, "VOICESPAN_DRAIN_S": "600"}, "--workers", "2") as server:
+        await until(lambda: len(workers_of(server.process.pid)) == 2, "no two workers")
+        workers = workers_of(server.process.pid)
+        async with call(server.voice_url) as caller:
+            await ask(caller)
+            server.process.send_signal(signal.SIGTERM)
+            await until(lambda: sum(map(runs, workers)) == 1, "the worker without a call did not end")
+            assert await asyncio.to_thread(server.signal, signal.SIGTERM) == 0
+        assert not any(runs(pid) for pid in workers)
+    assert "Turn 1" in {s.name for s in receiver.spans.all()}
+
+
 async def test_workers_whose_supervisor_was_killed_end_too(environ: dict[str, str], receiver: OtlpHttpSink) -> None:
     with ServerProcess(environ, "--workers", "2") as server:
         await until(lambda: len(workers_of(server.process.pid)) == 2, "no two workers")

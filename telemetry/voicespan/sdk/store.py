@@ -31,6 +31,7 @@ from voicespan.sdk.writer import Item, Work, Writer
 ADOPT_EVERY_S = 2.0
 PRUNE_EVERY_RECORDS = 2_000
 PRUNE_EVERY_BYTES = 4 << 20
+PRUNE_EVERY_S = 600.0  # for the bound in age, where little is written
 MAX_BYTES = 512 << 20
 MAX_BYTES_IN_MEMORY = 64 << 20
 MAX_AGE_S = 30 * 86_400
@@ -98,8 +99,8 @@ class Store:
         database, self._owner, self.path = _open(self._wanted, bounds.synchronous)
         self._max_bytes = bounds.max_bytes if self.path else min(bounds.max_bytes, MAX_BYTES_IN_MEMORY)
         self._tables = Tables(database, self._owner.name)
+        self._prune_at_s = float("-inf")
         self._keep_house()
-        self.prune(self._max_bytes, bounds.max_age_s)
         self._writer = Writer(self._commit, self._keep_house, ADOPT_EVERY_S)
 
     def _begin_in_child(self) -> None:
@@ -309,6 +310,9 @@ class Store:
     def _keep_house(self) -> None:
         try:
             self._adopt()
+            if time.monotonic() >= self._prune_at_s:
+                self._prune_at_s = time.monotonic() + PRUNE_EVERY_S
+                self.prune(self._max_bytes, self._bounds.max_age_s)
         except Exception as error:  # noqa: BLE001 - the neighbours' things must not stop our own
             report_in_thread(error)
 
