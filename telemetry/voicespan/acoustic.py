@@ -27,22 +27,22 @@ BLOCKS = round(WINDOW_S / BLOCK_S)
 PAIRS = 16
 PAIR_S = 0.0005
 
-# In blocks, from here on. The newest ones are background; so loud as this part of them are.
-BACKGROUND, BACKGROUND_SHARE = 19, 0.7
+# Counts are of blocks from here on. The newest ones are background; so loud as this share of them are.
+BACKGROUND, BACKGROUND_SHARE = 21, 0.65
 # Speech is twice as loud (6 dB), and no less than 21 dB below the loudest that lasts two blocks: breaths and echo are.
 # A click is shorter than a syllable: so many of so many blocks have to be loud, the last two of them together.
 ABOVE_BACKGROUND, BELOW_PEAK = 2.0, 0.09
 LOUD, OF = 4, 12
 # The background once more, now all that came after speech but for its last sounds: nearly all of it is no louder.
-SETTLED, AT_LEAST, NEARLY_ALL = 25, 6, 0.95
-# What a digital line hums: 8 of 32768 for each difference.
+SETTLED, AT_LEAST, NEARLY_ALL = 25, 7, 0.95
+# A digital line's own noise: 8 of 32768 for each difference.
 MIN_LEVEL = 8.0 * PAIRS**0.5
-# Where the loudest speech is less above that (15 dB) its quiet end is lost in it: no answer then.
-STANDS_OUT = 5.75
-# The last sound of a word, an f or an s, is audible to 29 dB below the loudest, if it is above the background at all.
+# Where the loudest speech is less above that (16 dB), its quiet end is lost in it: no answer then.
+STANDS_OUT = 6.0
+# The last sound of a word, an f or an s, is audible to 30 dB below the loudest, if it is above the background at all.
 # It is this long at most, may pause (a t does), and is not as loud as a click.
-TAIL_ABOVE_BACKGROUND, TAIL_BELOW_PEAK = 1.1, 0.035
-TAIL, TAIL_PAUSE, CLICK = 17, 4, 3.0
+TAIL_ABOVE_BACKGROUND, TAIL_BELOW_PEAK = 1.1, 0.03
+TAIL, TAIL_PAUSE, CLICK = 15, 4, 3.5
 
 
 class RecentAudio:
