@@ -1,6 +1,6 @@
 """`python -m voicespan_simulator`."""
 
-from voicespan_simulator.cli import main
+from voicespan_simulator.command import main
 
 if __name__ == "__main__":
     main()

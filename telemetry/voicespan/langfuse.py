@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from langfuse import Langfuse
-from langfuse.api import ObservationV2, ScoreV3
-from opentelemetry.sdk.trace import TracerProvider
+from voicespan.extras import missing
+
+try:
+    from langfuse import Langfuse
+    from langfuse.api import ObservationV2, ScoreV3
+    from opentelemetry.sdk.trace import TracerProvider
+except ImportError as error:
+    raise missing("voicespan.langfuse", error, "langfuse") from error
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,14 @@
+"""The command `voicespan`, also where the extra it needs is not installed."""
+
+from __future__ import annotations
+
+from voicespan.extras import missing
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        from voicespan_server.cli import main as run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SystemExit(str(missing("voicespan", error, "server"))) from None
+    run()
