@@ -32,6 +32,9 @@ check: dev ## style, types and the arrows between the packages
 docs: dev ## the pages that are made from the code
 	$(PYTHON_BIN) scripts/docs
 
+bench-telemetry: dev ## what instrumentation costs a program; JSON=FILE keeps the numbers, ARGS goes to it
+	$(PYTHON_BIN) -m benchmarks.telemetry $(if $(JSON),--json $(JSON)) $(ARGS)
+
 lock: ## both lock files anew; needs uv
 	scripts/lock
 

@@ -1,0 +1,1 @@
+"""What instrumentation costs a program that talks to Gemini Live."""

@@ -1,0 +1,63 @@
+"""Machine instructions that instrumentation adds to one frame or message, counted by valgrind: no clock, no noise.
+
+    python -m benchmarks.telemetry.instructions frame
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.telemetry.line import cut
+from benchmarks.telemetry.measure import frames, instrumented, messages, pipeline
+
+FEW, MANY = 2_000, 6_000
+
+
+class NoValgrindError(RuntimeError):
+    """There is no valgrind on the path."""
+
+
+def added_instructions(kind: str) -> float:
+    """Per frame (`frame`) or message (`message`): the slope with instrumentation less the slope without.
+
+    Raises:
+        NoValgrindError: install it to count instructions.
+    """
+    if shutil.which("valgrind") is None:
+        raise NoValgrindError("there is no valgrind here: install it, or leave --instructions out")
+    slopes = [(_counted(kind, MANY, on) - _counted(kind, FEW, on)) / (MANY - FEW) for on in ("on", "off")]
+    return slopes[0] - slopes[1]
+
+
+def _counted(kind: str, count: int, on: str) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        command = ["valgrind", "--tool=cachegrind", "--cache-sim=no", f"--cachegrind-out-file={out}"]
+        work = [sys.executable, "-m", "benchmarks.telemetry.instructions", kind, str(count), on]
+        subprocess.run([*command, *work], check=True, capture_output=True, env={"PYTHONHASHSEED": "0"})
+        found = re.search(r"^summary: (\d+)", out.read_text(), re.MULTILINE)
+        assert found is not None
+        return int(found[1])
+
+
+def _work(kind: str, count: int, on: str) -> None:
+    block = (frames if kind == "frame" else messages)(count)
+    with pipeline(None) as running, cut() as line:
+        if on == "on":
+            with instrumented(running):
+                asyncio.run(block(line))  # type: ignore[arg-type] # a coroutine
+        else:
+            asyncio.run(block(line))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2:
+        print(f"{added_instructions(sys.argv[1]):.0f} instructions per {sys.argv[1]}")
+    else:
+        _work(sys.argv[1], int(sys.argv[2]), sys.argv[3])
