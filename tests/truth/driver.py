@@ -10,11 +10,12 @@ import array
 import asyncio
 import math
 from contextlib import AsyncExitStack, suppress
-from typing import Any
+from typing import Any, Protocol
 
 from google import genai
 from google.genai import errors, types
 from google.genai.live import AsyncSession
+from opentelemetry import context as otel_context
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from support.telling import Recorder
@@ -22,6 +23,7 @@ from truth.acts import Case
 from voicespan import Capture, GeminiTranslator, Identity, Model, VoiceSession
 from voicespan import events as ev
 from voicespan.events import Close
+from voicespan.identity import in_context
 from voicespan_simulator.lateness import Lateness
 from voicespan_simulator.profiles import profile_of
 
@@ -56,12 +58,41 @@ def _pcm(seconds: float, peak: int = 0) -> bytes:
 LEAD_IN, SOUND, SILENCE = _pcm(0.2), _pcm(0.44, 12_000) + _pcm(0.06), _pcm(1.0)
 
 
+def stall_after_s(case: Case) -> float:
+    """Where no stall is to be told, longer than anything lasts here."""
+    return STALL_AFTER_S if "STALL" in case.acts else 10.0
+
+
 class ScriptError(Exception):
     """A script waits for what does not come; the message names both."""
 
 
+class Teller(Protocol):
+    """Who is told what the program does: a session of the library."""
+
+    def feed(self, event: ev.Event) -> None: ...
+    def audio_sent(self, pcm: bytes) -> None: ...
+    def close(self, close: Close, error_type: str | None = None) -> None: ...
+
+
+class Nobody:
+    """A program that knows nothing of the library: it is instrumented, or it is not."""
+
+    def feed(self, event: ev.Event) -> None:
+        pass
+
+    def audio_sent(self, pcm: bytes) -> None:
+        pass
+
+    def close(self, close: Close, error_type: str | None = None) -> None:
+        pass
+
+
 class Driver:
-    """One call, from `play` to its end; then `recorder` holds what was told of it."""
+    """One call, from `play` to its end; then `recorder` holds what was told of it.
+
+    With `tells` False it uses google-genai alone; then its calls carry the label as their session's id.
+    """
 
     def __init__(  # noqa: PLR0917 - what a call is made of
         self,
@@ -71,6 +102,8 @@ class Driver:
         label: str,
         lateness: Lateness,
         capture: Capture = Capture(on_spans=True),  # noqa: B008 - frozen
+        *,
+        tells: bool = True,
     ) -> None:
         self._case = case
         self._lateness = lateness
@@ -78,19 +111,9 @@ class Driver:
         self._client = client
         self._model = model
         self._label = label
-        vertex = client.vertexai
         self.recorder = Recorder(Identity(label, backend="simulator"))
-        self._session = VoiceSession(
-            self.recorder.identity,
-            Model(model, "gcp.vertex_ai" if vertex else "gcp.gemini"),
-            tracer=self.recorder.tracer,
-            capture=capture,
-            instructions=INSTRUCTIONS,
-            metrics=self.recorder.metrics,
-            logger=self.recorder.logger,
-            # Elsewhere the default, which nothing here lasts as long as.
-            stall_after_s=STALL_AFTER_S if "STALL" in case.acts else 10.0,
-        )
+        self._tells = tells
+        self._session = self._own_session(capture) if tells else Nobody()
         self._translator = GeminiTranslator(FUNCTIONS if case.non_blocking else ())
         self._live: AsyncSession | None = None
         self._connected = asyncio.Event()
@@ -107,6 +130,18 @@ class Driver:
         self._marks: list[str] = []
         self._waited = 0  # marks up to here were waited for
         self._arrived = asyncio.Condition()
+
+    def _own_session(self, capture: Capture) -> Teller:
+        return VoiceSession(
+            self.recorder.identity,
+            Model(self._model, "gcp.vertex_ai" if self._client.vertexai else "gcp.gemini"),
+            tracer=self.recorder.tracer,
+            capture=capture,
+            instructions=INSTRUCTIONS,
+            metrics=self.recorder.metrics,
+            logger=self.recorder.logger,
+            stall_after_s=stall_after_s(self._case),
+        )
 
     async def play(self) -> None:
         """The whole call. Raises ScriptError where the script does not fit what comes."""
@@ -135,6 +170,8 @@ class Driver:
 
     async def _talk(self) -> None:
         """Connections one after the other, until one ends for good."""
+        if not self._tells:
+            otel_context.attach(in_context(self.recorder.identity))  # this task's own, as long as it lasts
         while not self._ended.is_set():
             try:
                 async with AsyncExitStack() as stack:

@@ -243,7 +243,9 @@ CALL: tuple[Row[Expected, Told], ...] = (
     Row("events started", _served, lambda t: len(t.events(c.EVENT_CONNECTION_STARTED))),
     Row("events ended", _served, lambda t: len(t.events(c.EVENT_CONNECTION_ENDED))),
     Row("events summary", lambda _: 1, lambda t: len(t.events(c.EVENT_SUMMARY))),
-    # Metrics.
+)
+
+METRICS: tuple[Row[Expected, Told], ...] = (
     Row("metric go_aways", lambda e: float(e.go_aways), lambda t: t.measured(c.METRIC_GO_AWAYS).get(None, 0.0)),
     Row("metric reconnects", lambda e: len(e.connections) - 1, lambda t: sum(t.measured(c.METRIC_RECONNECTS).values())),
     Row("metric audio", _audio, _measured_audio),
@@ -287,6 +289,8 @@ def compare(expected: Expected, told: Told, late_s: float = 0.0) -> Iterator[Com
     `late_s` is how late the two processes ran themselves: so much further apart may their clocks be.
     """
     yield from _rows("", CALL, expected, told, late_s)
+    if told.metrics is not None:
+        yield from _rows("", METRICS, expected, told, late_s)
     for number, turn in enumerate(expected.turns):
         if number >= len(told.turns):
             yield Compared(f"turn {turn.index}", "a span", None)

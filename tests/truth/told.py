@@ -13,11 +13,11 @@ from voicespan import conventions as c
 
 @dataclass
 class Told:
-    """A call as it was told."""
+    """A call as it was told. `metrics` is None where they are of other calls too."""
 
     spans: list[ReceivedSpan]
     logs: list[ReceivedLog]
-    metrics: list[ReceivedMetric]
+    metrics: list[ReceivedMetric] | None
 
     @cached_property
     def session(self) -> ReceivedSpan:
@@ -65,13 +65,21 @@ class Told:
         tools = sorted((s for s in self.spans if c.TOOL_NAME in s.attributes), key=lambda s: s.start_ns)
         return [(str(t.attributes[c.TOOL_NAME]), index.get(link.span_id)) for t in tools for link in t.links]
 
+    def of_session(self, session_id: str) -> Told:
+        """What of it is about one of several calls."""
+
+        def about(item: ReceivedSpan | ReceivedLog) -> bool:
+            return item.attributes.get(c.SESSION_ID) == session_id
+
+        return Told(list(filter(about, self.spans)), list(filter(about, self.logs)), None)
+
     def events(self, name: str) -> list[ReceivedLog]:
         return [log for log in self.logs if log.event_name == name]
 
     def measured(self, name: str, by: str | None = None) -> dict[Value, float]:
         """A metric's sum by an attribute, or under None."""
         found: dict[Value, float] = {}
-        for metric in self.metrics:
+        for metric in self.metrics or ():
             for point in metric.points if metric.name == name else ():
                 key = point.attributes.get(by) if by else None
                 found[key] = found.get(key, 0.0) + point.value
@@ -80,7 +88,7 @@ class Told:
     def counted(self, name: str, by: str | None = None) -> dict[Value, int]:
         """How many measurements a histogram has, by an attribute or under None."""
         found: dict[Value, int] = {}
-        for metric in self.metrics:
+        for metric in self.metrics or ():
             for point in metric.points if metric.name == name else ():
                 key = point.attributes.get(by) if by else None
                 found[key] = found.get(key, 0) + point.count
