@@ -29,6 +29,8 @@ from voicespan.sdk.writer import Item, Work, Writer
 
 # How soon what a process left that died is taken over by one that lives.
 ADOPT_EVERY_S = 2.0
+# In one transaction, so that what ends meanwhile does not wait long for its own.
+ADOPT_STEP_RECORDS = 1_000
 PRUNE_EVERY_RECORDS = 2_000
 PRUNE_EVERY_BYTES = 4 << 20
 PRUNE_EVERY_S = 600.0  # for the bound in age, where little is written
@@ -101,7 +103,7 @@ class Store:
         self._tables = Tables(database, self._owner.name)
         self._prune_at_s = float("-inf")
         self._keep_house()
-        self._writer = Writer(self._commit, self._keep_house, ADOPT_EVERY_S)
+        self._writer = Writer(self._commit, self._keep_house)
 
     def _begin_in_child(self) -> None:
         """After a fork the thread is gone, and neither the lock nor SQLite's connection may be shared."""
@@ -307,35 +309,40 @@ class Store:
 
     # --- neighbours -------------------------------------------------------------------------------------------------
 
-    def _keep_house(self) -> None:
+    def _keep_house(self) -> float:
+        """Called by the writer now and then; returns in how many seconds it wants to be called again."""
         try:
-            self._adopt()
+            if self._adopt():
+                return 0.0
             if time.monotonic() >= self._prune_at_s:
                 self._prune_at_s = time.monotonic() + PRUNE_EVERY_S
                 self.prune(self._max_bytes, self._bounds.max_age_s)
         except Exception as error:  # noqa: BLE001 - the neighbours' things must not stop our own
             report_in_thread(error)
+        return ADOPT_EVERY_S
 
-    def _adopt(self) -> None:
-        """Close the books of processes that are gone, and send what they left unsent.
+    def _adopt(self) -> bool:
+        """Close the books of processes that are gone, and send what they left unsent; True while there may be more.
 
-        Who does not send leaves that to those who do.
+        In steps. Who does not send leaves that to those who do.
         """
         with self._lock:
             senders = self._tables.senders(self._send)
             others = (senders | self._tables.owners_of_open_spans()) - {self._owner.name}
         gone = self._owner.gone(sorted(others))
         if not gone:
-            return
+            return False
         sends = Signal.TRACES in self._send
+        adopted = 0
         with self._transaction() as tables:
             tables.database.execute("BEGIN IMMEDIATE")  # one of several neighbours; the others find it done
             for owner in gone:
                 self._recovered += close_for(tables, owner, self._owner.name if sends else None)
-                tables.adopt(owner, self._send)
+                adopted += tables.adopt(owner, self._send, ADOPT_STEP_RECORDS)
         for signal in self._send:
             self.queued(signal)
         self._notify(self._send)
+        return adopted > 0
 
 
 def size_on_disk(path: Path) -> int:

@@ -160,12 +160,16 @@ class Tables:
                 found.add(owner)
         return found
 
-    def adopt(self, owner: str, signals: Collection[Signal]) -> None:
-        """Send what another owner left of these signals."""
-        self.database.executemany(
-            "UPDATE outbox SET owner = ? WHERE owner = ? AND signal = ? AND rejected IS NULL",
-            [(self._owner, owner, signal) for signal in signals],
-        )
+    def adopt(self, owner: str, signals: Collection[Signal], limit: int) -> int:
+        """Send what another owner left of these signals: its oldest records, `limit` of each; returns how many."""
+        adopted = 0
+        for signal in signals:
+            adopted += self.database.execute(
+                "UPDATE outbox SET owner = ? WHERE record IN (SELECT record FROM outbox"
+                " WHERE signal = ? AND owner = ? AND rejected IS NULL ORDER BY record LIMIT ?)",
+                (self._owner, signal, owner, limit),
+            ).rowcount
+        return adopted
 
     # --- the journal ------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ from voicespan.sdk.signals import Signal
 
 # Items waiting to be written; at 2,000 spans a second this is four seconds of a disk that does not answer.
 MAX_PENDING = 8192
+# Encoded and committed at once: what more there is would wait too long for its turn.
+MAX_TAKEN = 256
 COMMIT_EVERY_S = 0.005
 RETRY_AFTER_S = 0.5
 LOG_DROPS_EVERY_S = 60.0
@@ -64,14 +66,16 @@ class _Mark:
 
 
 class Writer:
-    """Has `commit` called with what was appended, and `idle` every `idle_every_s` seconds, both in its thread."""
+    """Has `commit` called with what was appended, and `keep_house` after as many seconds as it asked for last time.
 
-    def __init__(self, commit: Callable[[Work], None], idle: Callable[[], None], idle_every_s: float) -> None:
+    Both are called in its thread.
+    """
+
+    def __init__(self, commit: Callable[[Work], None], keep_house: Callable[[], float]) -> None:
         self.dropped = 0
         self.failing = False
         self._commit = commit
-        self._idle = idle
-        self._idle_every_s = idle_every_s
+        self._keep_house = keep_house
         self._pending: deque[tuple[Item, ...] | _Mark] = deque()
         self._noted: set[SpanId] = set()  # our open spans that are in the journal
         self._wake = threading.Event()
@@ -114,12 +118,11 @@ class Writer:
 
     def _write_forever(self) -> None:
         work = _Pass(Work(), [])
-        idle_at_s = time.monotonic() + self._idle_every_s
+        house_at_s = time.monotonic()
         while not self._stopping.is_set():
-            self._wake.wait(self._idle_every_s)
-            if time.monotonic() >= idle_at_s:
-                self._idle()
-                idle_at_s = time.monotonic() + self._idle_every_s
+            self._wake.wait(max(0.0, house_at_s - time.monotonic()))
+            if time.monotonic() >= house_at_s:
+                house_at_s = time.monotonic() + self._keep_house()
             if not self._wake.is_set():
                 continue
             self._wake.clear()
@@ -134,7 +137,7 @@ class Writer:
     def _take_into(self, taken: _Pass) -> None:
         items: list[Item] = []
         with suppress(IndexError):
-            while len(items) < MAX_PENDING:
+            while len(items) < MAX_TAKEN:
                 item = self._pending.popleft()
                 if isinstance(item, _Mark):
                     taken.marks.append(item)

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,6 +175,22 @@ def test_unsent_spans_of_a_process_that_lives_are_left_to_it(path: Path) -> None
     assert batch is not None
     assert names_in(batch.request) == ["theirs"]
     afterwards.close()
+
+
+def test_a_long_outbox_is_adopted_in_steps(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Store(path, send=[Signal.TRACES])
+    end_spans(first, *(f"span {n}" for n in range(25)))
+    first.close()
+    monkeypatch.setattr("voicespan.sdk.store.ADOPT_STEP_RECORDS", 10)
+    second = Store(path, send=[Signal.TRACES])
+    woken = threading.Semaphore(0)
+    second.on_commit(Signal.TRACES, woken.release)
+    while second.queued(Signal.TRACES) < 25:
+        assert woken.acquire(timeout=5)
+    batch = second.next_batch(Signal.TRACES, 100, 1 << 20)
+    assert batch is not None
+    assert names_in(batch.request) == [f"span {n}" for n in range(25)]
+    second.close()
 
 
 def test_a_full_store_drops_its_oldest_and_counts(store: Store, path: Path) -> None:
