@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from voicespan import events as ev
@@ -193,6 +194,7 @@ def _by_modality(details: Iterable[types.ModalityTokenCount] | None) -> dict[str
     return counts
 
 
+@lru_cache(maxsize=16)
 def _rate_hz(mime_type: str | None) -> int:
     rate = _RATE.search(mime_type or "")
     return int(rate[1]) if rate else OUTPUT_RATE_HZ

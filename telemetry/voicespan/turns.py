@@ -139,10 +139,12 @@ class Turn:
     stall_kind: StallKind | None = None
     stalled_ns: int | None = None
     deadline_ns: int | None = None
+    _generated_until_ns: int = 0
 
     def output(self, now: int) -> None:
         """The model said, wrote, thought or called something."""
         if not self.generating:
+            self._end_generation()
             self.generating = True
             self.generations += 1
             self.generated_ns = None
@@ -162,9 +164,12 @@ class Turn:
             self._book_tools(now)
 
     def generation_goes_on(self, until: int) -> None:
-        """The current generation lasted until then at least."""
+        """The current generation lasted until then at least; called for every output, so a number is all it costs."""
+        self._generated_until_ns = until
+
+    def _end_generation(self) -> None:
         if len(self.records) == self.generations > 0:
-            self.records[-1] = replace(self.records[-1], end_ns=until)
+            self.records[-1] = replace(self.records[-1], end_ns=self._generated_until_ns)
 
     def _generation_start_ns(self, now: int) -> int:
         """The model begins when it has what it needs: the user's words, or a tool's response."""
@@ -245,6 +250,7 @@ class Turn:
     def record(self, now: int) -> op.TurnRecord:
         """All that will ever be known of it."""
         answer = self.answer
+        self._end_generation()
         return op.TurnRecord(
             index=self.index,
             start_ns=self.start_ns,
