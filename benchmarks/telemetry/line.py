@@ -16,7 +16,7 @@ from google import genai
 from google.genai import live, types
 
 MODEL = "gemini-3.8-live"
-FRAME = types.Blob(data=bytes(range(256)) * 12 + bytes(128), mime_type="audio/pcm;rate=16000")  # 100 ms
+FRAME = types.Blob(data=bytes(range(256)) * 2 + bytes(128), mime_type="audio/pcm;rate=16000")  # 20 ms
 CHUNK = base64.b64encode(bytes([0, 64, 0, 192]) * 2400).decode()  # 200 ms at 24 kHz
 
 # A turn of five frames up, ten chunks down, five pieces of transcript and one call of a tool.

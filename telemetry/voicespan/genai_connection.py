@@ -19,7 +19,7 @@ from voicespan.gemini_sent import Sender, media_chunks
 from voicespan.genai_calls import Call
 from voicespan.genai_errors import GOING_AWAY, NORMAL, close_of, ended_connection, error_type
 from voicespan.genai_setup import Setup
-from voicespan.guard import guarded
+from voicespan.guard import guarded, report
 from voicespan.wire_view import View, view
 
 _RATE = re.compile(r"audio/pcm(?:.*rate=(\d+))?")
@@ -45,6 +45,8 @@ class Connection:
     def __init__(self, call: Call, setup: Setup) -> None:
         self._call = call
         self._session = call.session
+        self._feed = call.session.feed
+        self._audio_sent = call.session.audio_sent
         self._setup = setup
         self._translator = GeminiTranslator(setup.non_blocking)
         self._sender = Sender(seeds_history=setup.seeds_history)
@@ -104,20 +106,23 @@ class Connection:
 
     # --- what the model sends ---------------------------------------------------------------------------------------
 
-    @guarded(default=None)
     def received(self, message: types.LiveServerMessage) -> None:
-        """A message came."""
-        if self._unsent:
-            self._flush()
-        update = message.session_resumption_update
-        if update and update.new_handle and update.resumable and self._setup.resumable:
-            self._call.remember(update.new_handle)
-        for event in self._translator.events(message):
-            if isinstance(event, ev.ToolCall):
-                self._sender.called(event)
-            elif isinstance(event, ev.GoAway):
-                self._call.going_away = True
-            self._session.feed(event)
+        """A message came. Guarded here, as `audio` is."""
+        try:
+            if self._unsent:
+                self._flush()
+            update = message.session_resumption_update
+            if update and update.new_handle and update.resumable and self._setup.resumable:
+                self._call.remember(update.new_handle)
+            for event in self._translator.events(message):
+                kind = type(event)
+                if kind is ev.ToolCall:
+                    self._sender.called(event)
+                elif kind is ev.GoAway:
+                    self._call.going_away = True
+                self._feed(event)
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
+            report(error)
 
     @guarded(default=None)
     def not_received(self, error: BaseException) -> None:
@@ -130,12 +135,26 @@ class Connection:
 
     # --- what the program sends -------------------------------------------------------------------------------------
 
+    def audio(self, blob: Any) -> None:
+        """A frame of audio is being sent. Some fifty come in a second, so that one is guarded here, with nothing more."""
+        try:
+            if type(blob) is not types.Blob:
+                blob = view(blob)
+                if not isinstance(blob, (types.Blob, View)):
+                    return  # a picture, as `media` also takes
+            if blob.mime_type != self._mime_type:
+                self._format(blob.mime_type)
+            pcm = blob.data
+            if self._audio and type(pcm) is bytes:
+                self._audio_sent(pcm)
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
+            report(error)
+
     @guarded(default=_NOTHING)
     def realtime_input(self, sent: Mapping[str, object]) -> Unsent | None:
-        """The arguments of `send_realtime_input`: audio is counted at once, the rest told when it has been sent."""
-        blob = sent.get("audio") or sent.get("media")
-        if blob is not None:
-            self._sound(blob)
+        """The arguments of `send_realtime_input` where they are no audio."""
+        if (media := sent.get("media")) is not None:
+            self.audio(media)
             return None
         return self._about_to_send(self._sender.realtime_input(sent))
 
@@ -155,7 +174,7 @@ class Connection:
         """The arguments of the deprecated `send`."""
         content = sent.get("input")
         for blob in media_chunks(content):
-            self._sound(blob)
+            self.audio(blob)
         return self._about_to_send(self._sender.message(content, end_of_turn=bool(sent.get("end_of_turn"))))
 
     @guarded(default=None)
@@ -183,15 +202,6 @@ class Connection:
         for unsent in waiting:
             for event in unsent.events:
                 self._session.feed(event, unsent.at_ns)
-
-    def _sound(self, blob: Any) -> None:
-        blob = view(blob)
-        if not isinstance(blob, (types.Blob, View)):
-            return  # a picture, as `media` also takes
-        if blob.mime_type != self._mime_type:
-            self._format(blob.mime_type)
-        if self._audio and isinstance(blob.data, bytes):
-            self._session.audio_sent(blob.data)
 
     def _format(self, mime_type: str | None) -> None:
         self._mime_type = mime_type

@@ -34,10 +34,10 @@ class Patches:
         self._replace(live.AsyncLive, "connect", self._connect)
         self._replace(live.AsyncSession, "_receive", _receive)
         self._replace(live.AsyncSession, "close", _close)
+        self._replace(live.AsyncSession, "send_realtime_input", _realtime_input)
         for name, tell in (
             ("send", Connection.message),
             ("send_client_content", Connection.client_content),
-            ("send_realtime_input", Connection.realtime_input),
             ("send_tool_response", Connection.tool_response),
         ):
             self._replace(live.AsyncSession, name, functools.partial(_sending, tell))
@@ -110,8 +110,8 @@ def _receive(original: Callable[..., Awaitable[types.LiveServerMessage]]) -> Met
     # `receive` and `start_stream` both wait here, so their generators stay google-genai's own.
     @functools.wraps(original)
     async def receive(self: live.AsyncSession, *args: Any, **kwargs: Any) -> types.LiveServerMessage:
-        connection = _connection_of(self)
-        if connection is None:
+        connection = self.__dict__.get(_CONNECTION)
+        if connection is None or not connection.live:
             return await original(self, *args, **kwargs)
         try:
             message = await original(self, *args, **kwargs)
@@ -122,6 +122,22 @@ def _receive(original: Callable[..., Awaitable[types.LiveServerMessage]]) -> Met
         return message
 
     return receive
+
+
+def _realtime_input(original: Method) -> Method:
+    other = _sending(Connection.realtime_input, original)
+
+    @functools.wraps(original)
+    async def send_realtime_input(self: live.AsyncSession, *args: Any, **kwargs: Any) -> Any:
+        # Nearly all of what is sent is audio, which is counted as it goes.
+        if (audio := kwargs.get("audio")) is None:
+            return await other(self, *args, **kwargs)
+        connection = self.__dict__.get(_CONNECTION)
+        if connection is not None and connection.live:
+            connection.audio(audio)
+        return await original(self, *args, **kwargs)
+
+    return send_realtime_input
 
 
 def _sending(tell: Tell, original: Method) -> Method:
