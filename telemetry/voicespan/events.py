@@ -308,3 +308,17 @@ Event = (
     | SessionClosed
     | Tick
 )
+
+# What the model puts out: with the first of it a turn begins.
+OUTPUTS = (ModelAudio, OutputTranscript, ModelText, Thought, ToolCall)
+# What tells that the provider is alive.
+FROM_PROVIDER = (
+    *OUTPUTS,
+    InputTranscript,
+    ToolCancelled,
+    UsageReport,
+    WaitingForInput,
+    Interrupted,
+    GenerationComplete,
+    TurnComplete,
+)

@@ -115,10 +115,9 @@ class Connection:
             if update and update.new_handle and update.resumable and self._setup.resumable:
                 self._call.remember(update.new_handle)
             for event in self._translator.events(message):
-                kind = type(event)
-                if kind is ev.ToolCall:
+                if isinstance(event, ev.ToolCall):
                     self._sender.called(event)
-                elif kind is ev.GoAway:
+                elif isinstance(event, ev.GoAway):
                     self._call.going_away = True
                 self._feed(event)
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on

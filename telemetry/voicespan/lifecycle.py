@@ -18,16 +18,11 @@ from dataclasses import replace
 
 from voicespan import events as ev
 from voicespan import operations as op
-from voicespan import stalls
 from voicespan.books import Books
 from voicespan.connections import Connections
 from voicespan.operations import Anomaly, EndReason, InterruptionCause, StallKind, StartSource
+from voicespan.stalls import STALL_AFTER_S, Watchdog
 from voicespan.turns import MAX_TOOLS_IN_RECORD, Tool, Turn, Words
-
-# Answers begin within one to three seconds, with a tool's or a thought's help within some more.
-STALL_AFTER_S = 10.0
-# Well within the audio that is kept for the search of speech's end.
-LISTEN_EVERY_NS = 2_000_000_000
 
 
 class Lifecycle:
@@ -37,7 +32,7 @@ class Lifecycle:
     """
 
     def __init__(self, stall_after_s: float | None = STALL_AFTER_S) -> None:
-        self._stall_after_ns = None if stall_after_s is None else round(stall_after_s * 1e9)
+        self._watchdog = Watchdog(stall_after_s)
         self._words = Words()
         self._turn: Turn | None = None
         self._books = Books()
@@ -47,7 +42,7 @@ class Lifecycle:
         self._audio_since_turn = False
         self._speech_began_ns = self._speech_ended_ns = -1
         self._client_marks_speech = False
-        self._stepped_ns = self._listened_ns = 0
+        self._stepped_ns = 0
         self._closed = False
         self._ops: list[op.Operation] = []
 
@@ -67,9 +62,9 @@ class Lifecycle:
 
     def wants_end_of_speech(self, event: ev.Event, at_ns: int) -> bool:
         """Whether this event would begin a turn that answers speech whose end nobody marked: look for it first."""
-        if self._turn and (self._turn.interrupted_ns is None or not isinstance(event, OUTPUTS)):
+        if self._turn and (self._turn.interrupted_ns is None or not isinstance(event, ev.OUTPUTS)):
             return False
-        if not isinstance(event, OUTPUTS) and not self._begins_turn(event, at_ns):
+        if not isinstance(event, ev.OUTPUTS) and not self._begins_turn(event, at_ns):
             return False
         words = self._words
         marked = {StartSource.ACTIVITY_END, StartSource.AUDIO_STREAM_END, StartSource.ACOUSTIC} & words.at_ns.keys()
@@ -87,15 +82,8 @@ class Lifecycle:
 
     @property
     def listens_from_ns(self) -> int | None:
-        """When to look for speech in the audio that was sent, though the provider tells of none.
-
-        Only over a connection on which the provider has not said a word: it may be dead, or deaf, and then nothing else
-        tells of the user's words. None where there is no such need: a session that is idle is left in peace.
-        """
-        silent_ns = self._connections.silent_since_ns
-        if silent_ns is None or self._stall_after_ns is None or self._words.expect_answer or self._turn:
-            return None
-        return max(silent_ns, self._listened_ns) + min(LISTEN_EVERY_NS, self._stall_after_ns)
+        """When to look for speech in the audio that was sent, though the provider tells of none; see `stalls`."""
+        return self._watchdog.listens_from_ns(self._turn, self._words, self._connections)
 
     @property
     def totals(self) -> op.SessionTotals:
@@ -117,7 +105,7 @@ class Lifecycle:
 
     def listened(self, at_ns: int) -> None:
         """Speech was looked for, as `listens_from_ns` asked; whether there was any is told by an `EndOfSpeech`."""
-        self._listened_ns = at_ns
+        self._watchdog.listened_ns = at_ns
 
     def step(self, event: ev.Event, at_ns: int) -> list[op.Operation]:
         """Tell what happened at `at_ns`; returns the operations that follow, in order."""
@@ -126,7 +114,7 @@ class Lifecycle:
         if self._books.open:
             self._ops += self._books.expire(at_ns)
         # A stall is a silence: where something happened a moment ago, only a Tick that was asked for can find one.
-        if isinstance(event, ev.Tick) or at_ns - self._stepped_ns >= (self._stall_after_ns or 0):
+        if isinstance(event, ev.Tick) or at_ns - self._stepped_ns >= (self._watchdog.after_ns or 0):
             self._look_for_stall(at_ns)
         self._stepped_ns = at_ns
         self._apply(event, at_ns)
@@ -134,7 +122,7 @@ class Lifecycle:
         return done
 
     def _apply(self, event: ev.Event, now: int) -> None:
-        if isinstance(event, _FROM_PROVIDER):
+        if isinstance(event, ev.FROM_PROVIDER):
             self._connections.silent_since_ns = None
         match event:
             case ev.ModelAudio():
@@ -382,16 +370,8 @@ class Lifecycle:
     # --- stalls ---------------------------------------------------------------------------------------------------
 
     def _stall(self) -> tuple[int, StallKind] | None:
-        """When what is due now will have been due for too long, and what it would be; None where nothing is."""
-        if self._stall_after_ns is None or self._speaking or self._connections.down:
-            return None
-        if (due := stalls.due_since(self._turn, self._words)) is None:
-            return None
-        since, kind = due
-        if self._connections.resumed and self._connections.silent_since_ns is not None:
-            kind = StallKind.RESUMED_DEAD
-        # What was said while there was no connection is due from when there is one.
-        return max(since, self._connections.connected_ns) + self._stall_after_ns, kind
+        """When an answer will have been due for too long, and what it would be; None where none is due."""
+        return None if self._speaking else self._watchdog.stall(self._turn, self._words, self._connections)
 
     def _look_for_stall(self, now: int) -> None:
         if (stall := self._stall()) and stall[0] <= now:
@@ -519,18 +499,3 @@ class Lifecycle:
         self._cut(reason, event.error_type, now)
         self._ops.append(op.EndSession(now, event.close, event.error_type, replace(self._totals)))
         self._closed = True
-
-
-# What the model puts out: with the first of it a turn begins.
-OUTPUTS = (ev.ModelAudio, ev.OutputTranscript, ev.ModelText, ev.Thought, ev.ToolCall)
-# What tells that the provider is alive.
-_FROM_PROVIDER = (
-    *OUTPUTS,
-    ev.InputTranscript,
-    ev.ToolCancelled,
-    ev.UsageReport,
-    ev.WaitingForInput,
-    ev.Interrupted,
-    ev.GenerationComplete,
-    ev.TurnComplete,
-)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, get_args
 
-from voicespan.lifecycle import STALL_AFTER_S
 from voicespan.shape import TRACE_SCOPES, TraceScope, TraceShape
+from voicespan.stalls import STALL_AFTER_S
 
 logger = logging.getLogger(__name__)
 

@@ -29,10 +29,11 @@ from voicespan.emit import SessionSpans
 from voicespan.events import Close, Event
 from voicespan.guard import guarded
 from voicespan.identity import Identity
-from voicespan.lifecycle import OUTPUTS, STALL_AFTER_S, Lifecycle
+from voicespan.lifecycle import Lifecycle
 from voicespan.metrics import Metrics
 from voicespan.operations import Operation, SessionTotals
 from voicespan.shape import TraceShape
+from voicespan.stalls import STALL_AFTER_S
 
 
 class VoiceSession:
@@ -136,7 +137,7 @@ class VoiceSession:
     def feed(self, event: Event, at_ns: int | None = None) -> None:
         """Something happened, now or at `at_ns`."""
         now_ns = self.now_ns() if at_ns is None else at_ns
-        output = isinstance(event, OUTPUTS)
+        output = isinstance(event, ev.OUTPUTS)
         if self._lifecycle.wants_end_of_speech(event, now_ns):
             self._search_end_of_speech()
             self._recent.clear()  # what was searched belongs to a turn that begins

@@ -68,7 +68,7 @@ async def played(scenario: str, model: str) -> AsyncIterator[Mapping[str, Any]]:
             await asyncio.sleep(0)
         for asked in heard.calls()[answered:]:
             answered += 1
-            response = FunctionResponse(str(asked["id"]), str(asked["name"]), {"ok": True})
+            response = FunctionResponse(str(asked.get("id", "")), str(asked["name"]), {"ok": True})
             await caller.session.take(ToolResponse((response,)))
         for _ in range(100):
             await asyncio.sleep(0)
