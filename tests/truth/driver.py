@@ -31,8 +31,8 @@ RATE_HZ = 16_000
 FRAME = RATE_HZ // 10
 INSTRUCTIONS = "Be brief."
 # When the library calls it a stall, and how much longer the user waits before they speak again.
-STALL_AFTER_S = 0.4
-STALL_S = 0.7
+STALL_AFTER_S = 1.0
+STALL_S = 1.6
 QUIET_S = 0.1
 GRACE_S = 0.6
 # What no wait of a script needs: past it the script and the scenario do not fit each other.
