@@ -80,7 +80,7 @@ def _until(turn: Turn) -> list[str]:
         return [{"start": "I", "generation": "A", "playback": "GC"}[turn.hold]]
     if turn.instead in {"mute", "deaf"}:
         return ["CALL", "STALL"] if turn.calls else ["STALL"]
-    after = {"late": ["U"]}.get(turn.usage or "", []) + {"after_turn": ["T"]}.get(turn.transcripts or "", [])
+    after = {"late": ["U"]}.get(turn.usage or "", []) + {"after_turn": ["T", "QUIET"]}.get(turn.transcripts or "", [])
     return ["TC", *after, *(["CUT", "UP"] if turn.ending else [])]
 
 
