@@ -37,27 +37,30 @@ class GeminiTranslator:
         An empty message, which Gemini 3.8 sends ahead of most others, says nothing.
         """
         found: list[Event] = []
-        activity = message.voice_activity.voice_activity_type if message.voice_activity else None
-        if activity == "ACTIVITY_START":
-            found.append(ev.ActivityStart("server"))
-        elif activity == "ACTIVITY_END":
-            found.append(ev.ActivityEnd("server"))
+        if message.voice_activity:
+            activity = message.voice_activity.voice_activity_type
+            if activity == "ACTIVITY_START":
+                found.append(ev.ActivityStart("server"))
+            elif activity == "ACTIVITY_END":
+                found.append(ev.ActivityEnd("server"))
+        turn_complete = interrupted = False
         content = message.server_content
         if content:
-            found += self._content(content)
-            if content.turn_complete or content.interrupted:
+            self._content(content, found)
+            turn_complete, interrupted = bool(content.turn_complete), bool(content.interrupted)
+            if turn_complete or interrupted:
                 self._sounded = False
         if message.tool_call:
             found += [self._call(call) for call in message.tool_call.function_calls or ()]
         if message.tool_call_cancellation:
             found += [ev.ToolCancelled(call_id) for call_id in message.tool_call_cancellation.ids or ()]
-        if content and content.interrupted:
+        if interrupted:
             found.append(ev.Interrupted())
         if content and content.generation_complete:
             found.append(ev.GenerationComplete())
         if message.usage_metadata:
-            found.append(ev.UsageReport(live_usage(message.usage_metadata), bool(content and content.turn_complete)))
-        if content and content.turn_complete:
+            found.append(ev.UsageReport(live_usage(message.usage_metadata), turn_complete))
+        if content and turn_complete:
             found.append(_turn_complete(content))
         if message.session_resumption_update:
             found.append(ev.Resumption(bool(message.session_resumption_update.resumable)))
@@ -76,9 +79,8 @@ class GeminiTranslator:
             blocking=call.name not in self._non_blocking,
         )
 
-    def _audio(self, blob: types.Blob) -> Event:
-        pcm = blob.data or b""
-        rate_hz = _rate_hz(blob.mime_type)
+    def _audio(self, pcm: bytes, mime_type: str | None) -> Event:
+        rate_hz = _rate_hz(mime_type)
         duration_s = len(pcm) / 2 / rate_hz
         if self._sounded:
             return ev.ModelAudio(duration_s)
@@ -87,24 +89,23 @@ class GeminiTranslator:
         self._sounded = silence_s is not None
         return ev.ModelAudio(duration_s, duration_s if silence_s is None else silence_s)
 
-    def _content(self, content: types.LiveServerContent) -> list[Event]:
-        found: list[Event] = []
-        if content.input_transcription and content.input_transcription.text:
-            found.append(ev.InputTranscript(content.input_transcription.text))
+    def _content(self, content: types.LiveServerContent, found: list[Event]) -> None:
+        if (heard := content.input_transcription) and heard.text:
+            found.append(ev.InputTranscript(heard.text))
         for part in (content.model_turn.parts if content.model_turn else None) or ():
-            if part.inline_data and part.inline_data.data:
-                found.append(self._audio(part.inline_data))
+            blob = part.inline_data
+            if blob and (pcm := blob.data):
+                found.append(self._audio(pcm, blob.mime_type))
             elif part.thought:
                 found.append(ev.Thought())
             elif part.text:
                 found.append(ev.ModelText(part.text))
-        if content.output_transcription and content.output_transcription.text:
-            found.append(ev.OutputTranscript(content.output_transcription.text))
-        if content.grounding_metadata and (queries := content.grounding_metadata.web_search_queries):
+        if (said := content.output_transcription) and said.text:
+            found.append(ev.OutputTranscript(said.text))
+        if (sources := content.grounding_metadata) and (queries := sources.web_search_queries):
             found.append(ev.Grounded(len(queries)))
         if content.waiting_for_input:
             found.append(ev.WaitingForInput())
-        return found
 
 
 def _turn_complete(content: types.LiveServerContent) -> Event:
