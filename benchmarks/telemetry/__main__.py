@@ -39,7 +39,8 @@ def main() -> int:
     parser.add_argument("--instructions", action="store_true", help="also count instructions with valgrind (minutes)")
     options = parser.parse_args()
     rows = [*per_frame_and_message(options.blocks), per_turn(options.blocks), per_session()]
-    print(f"Python {platform.python_version()}, commit {measure.commit()}: median of {options.blocks} pairs [quartiles]")
+    of = f"Python {platform.python_version()}, commit {measure.commit()}"
+    print(f"{of}: median of {options.blocks} pairs of blocks [quartiles]")
     print("\n".join(row.line for row in rows))
     if options.instructions:
         try:
@@ -75,7 +76,8 @@ def per_turn(blocks: int) -> Row:
     count = 100
     with measure.receiver() as endpoint, measure.pipeline(endpoint) as running:
         found = [s / count * 1e3 for s in measure.added_s(measure.turns(count, running), running, blocks)]
-    return Row("ms_per_turn", "ms per turn, store and OTLP included", measure.median(found), measure.quartiles(found), 0.8)
+    what = "ms per turn, store and OTLP included"
+    return Row("ms_per_turn", what, measure.median(found), measure.quartiles(found), 0.8)
 
 
 def per_session() -> Row:

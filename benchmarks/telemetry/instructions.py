@@ -1,6 +1,6 @@
 """Machine instructions that instrumentation adds to one frame or message, counted by valgrind: no clock, no noise.
 
-    python -m benchmarks.telemetry.instructions frame
+python -m benchmarks.telemetry.instructions frame
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.telemetry.line import AUDIO, FRAME, Line, cut, dial, turn
+
 from voicespan.instrumentor import GeminiLiveInstrumentor
 from voicespan.live_settings import LiveSettings
 from voicespan.sdk.pipeline import Pipeline, configure
@@ -120,13 +121,20 @@ def turns(count: int, running: Pipeline) -> Block:
                 await turn(session, line)
                 # Turns come one at a time in a call: each is written on its own, and some leave in one request.
                 await asyncio.sleep(0.01)
-        running.store.flush(30)
-        deadline = time.monotonic() + 30
-        while any(running.store.queued(signal) for signal in running.endpoints) and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
+        await asyncio.to_thread(everything_out, running)
         return time.process_time() - began
 
     return block
+
+
+def everything_out(running: Pipeline) -> None:
+    """Returns when all is written and accepted."""
+    running.store.flush(30)
+    deadline_s = time.monotonic() + 30
+    while any(running.store.queued(signal) for signal in running.endpoints):
+        if time.monotonic() > deadline_s:
+            raise TimeoutError("the receiver did not take everything in 30 s")
+        time.sleep(0.02)
 
 
 def kib_per_session(sessions: int, turns_each: int) -> float:

@@ -135,7 +135,7 @@ class Connection:
     # --- what the program sends -------------------------------------------------------------------------------------
 
     def audio(self, blob: Any) -> None:
-        """A frame of audio is being sent. Some fifty come in a second, so that one is guarded here, with nothing more."""
+        """A frame of audio is being sent. Fifty come in a second, so it is guarded here and not by one more call."""
         try:
             if type(blob) is not types.Blob:
                 blob = view(blob)
