@@ -111,7 +111,9 @@ class GeminiTranslator:
 def _turn_complete(content: types.LiveServerContent) -> Event:
     reason = content.turn_complete_reason.value if content.turn_complete_reason else ""
     known = reason if reason and not reason.endswith("UNSPECIFIED") else None
-    return ev.TurnComplete(in_progress=content.interaction_status == "IN_PROGRESS", reason=known)
+    # google-genai has it from 2.18 on.
+    status = getattr(content, "interaction_status", None)
+    return ev.TurnComplete(in_progress=status == "IN_PROGRESS", reason=known)
 
 
 def live_usage(report: types.UsageMetadata) -> Usage:

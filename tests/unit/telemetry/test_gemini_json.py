@@ -76,12 +76,13 @@ async def played(scenario: str, model: str) -> AsyncIterator[Mapping[str, Any]]:
         yield message
 
 
+HAS_STATUS = "interaction_status" in types.LiveServerContent.model_fields
 NEWEST, *OTHERS = MODELS
 
 
 @pytest.mark.parametrize(
     ("scenario", "model"),
-    [(scenario, NEWEST) for scenario in SCENARIOS]
+    [(scenario, NEWEST) for scenario in SCENARIOS if HAS_STATUS or scenario != "in_progress"]
     + [(scenario, model) for scenario in ("parallel_tools", "non_blocking", "usage_reports") for model in OTHERS],
 )
 async def test_both_agree_on_every_message_of_the_simulator(scenario: str, model: str) -> None:
@@ -147,7 +148,8 @@ contents = st.fixed_dictionaries(
         "turnComplete": st.booleans(),
         "interrupted": st.booleans(),
         "waitingForInput": st.booleans(),
-        "interactionStatus": st.sampled_from(["IN_PROGRESS", "IDLE"]),
+        # google-genai has it from 2.18 on.
+        **({"interactionStatus": st.sampled_from(["IN_PROGRESS", "IDLE"])} if HAS_STATUS else {}),
         "turnCompleteReason": st.sampled_from(["RESPONSE_REJECTED", "TURN_COMPLETE_REASON_UNSPECIFIED"]),
         "groundingMetadata": st.just({"webSearchQueries": ["a", "b"]}),
     },
