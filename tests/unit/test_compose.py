@@ -29,7 +29,7 @@ def environment(service: str) -> dict[str, str | None]:
 
 def test_the_stack_is_complete_and_langfuse_is_a_choice() -> None:
     assert {name for name, service in SERVICES.items() if "langfuse" in service.get("profiles", [])} == LANGFUSE
-    always = {"app", "otel-collector", "jaeger", "prometheus", "grafana"}
+    always = {"app", "otel-collector", "jaeger", "prometheus", "loki", "grafana"}
     assert always <= {name for name, service in SERVICES.items() if "profiles" not in service}
 
 
@@ -135,7 +135,11 @@ def test_langfuse_is_initialised_with_the_keys_that_the_collector_uses() -> None
 
 
 def test_prometheus_takes_otlp_and_loads_its_rules() -> None:
-    assert {"--web.enable-otlp-receiver", "--enable-feature=exemplar-storage"} <= set(SERVICES["prometheus"]["command"])
+    flags = SERVICES["prometheus"]["command"]
+    assert "--web.enable-otlp-receiver" in flags
+    [features] = [flag.partition("=")[2].split(",") for flag in flags if flag.startswith("--enable-feature=")]
+    # Without the second, a counter that begins at 1 has not grown.
+    assert features == ["exemplar-storage", "created-timestamp-zero-ingestion"]
     config = yaml.safe_load((REPOSITORY / "deploy/prometheus/prometheus.yml").read_text())
     for path in config["rule_files"]:
         rules = yaml.safe_load((REPOSITORY / "deploy/prometheus" / Path(path).name).read_text())
@@ -145,12 +149,25 @@ def test_prometheus_takes_otlp_and_loads_its_rules() -> None:
     assert target == "otel-collector:8888"
 
 
+def test_what_is_shipped_is_what_the_tests_run() -> None:
+    built = {
+        "jaeger": ("deploy/jaeger/module/go.mod", r"jaegertracing/jaeger v1\.(\d+)\.0$", {"76": "2.13.0"}),
+        "prometheus": ("deploy/prometheus/module/go.mod", r"prometheus/prometheus v0\.3(\d+)\.0$", {"16": "v3.16.0"}),
+    }
+    for service, (file, module, releases) in built.items():
+        [minor] = re.findall(module, (REPOSITORY / file).read_text(), re.MULTILINE)
+        assert SERVICES[service]["image"].rsplit(":", 1)[1] == releases[minor]
+
+
 def test_grafanas_sources_are_services_of_the_stack() -> None:
     folder = REPOSITORY / "deploy/grafana/provisioning/datasources"
     sources = [s for file in folder.glob("*.yaml") for s in yaml.safe_load(file.read_text())["datasources"]]
-    assert {source["type"] for source in sources} == {"prometheus", "jaeger"}
+    assert {source["type"] for source in sources} == {"prometheus", "jaeger", "loki"}
     uids = {source["uid"] for source in sources}
     for source in sources:
         assert source["url"].removeprefix("http://").split(":")[0] in SERVICES
-        for link in source["jsonData"].get("exemplarTraceIdDestinations", []):
-            assert link["datasourceUid"] in uids
+        data = source["jsonData"]
+        links = [*data.get("exemplarTraceIdDestinations", []), *data.get("derivedFields", [])]
+        links += [data["tracesToLogsV2"]] if "tracesToLogsV2" in data else []
+        for link in links:
+            assert link.get("datasourceUid", "jaeger") in uids

@@ -1,0 +1,1 @@
+"""The Grafana dashboards as code. `scripts/build-dashboards` writes their JSON."""
