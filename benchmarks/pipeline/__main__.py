@@ -1,0 +1,90 @@
+"""`make pipeline`: prints what arrived where, what each panel would show, and the alert of each incident.
+
+The last line is `pipeline: P panels with data of P, A alerts of A`; the exit code is 1 where one is missing, something
+did not arrive, or the clean day fired. The pages go to build/pipeline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.pipeline import play
+from benchmarks.pipeline.panels import boards
+from benchmarks.pipeline.render import amount, page
+
+from support.stack import Binaries, Stack
+from voicespan_simulator.process import SimulatorProcess
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHOWN = 4
+
+
+def main() -> int:
+    """Run it all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, default=200, help="real calls through the server (default 200)")
+    parser.add_argument("--at-once", type=int, default=10, help="of which so many at a time (default 10)")
+    options = parser.parse_args()
+    binaries = Binaries(_built("build-collector"), _built("build-jaeger"), _built("build-prometheus"))
+    began = time.monotonic()
+    with SimulatorProcess(pace="fast") as simulator, Stack(binaries, faster=play.FASTER) as stack:
+        with play.told_services(stack) as services:
+            with play.server(stack, simulator) as server:
+                calls = asyncio.run(play.place_calls(server.voice_url, options.calls, options.at_once))
+                arrivals = play.arrivals(stack, calls)
+                print(f"{options.calls} calls with {calls.turns} turns, in real processes:")
+                for arrival in arrivals:
+                    print(f"  {arrival.destination:11} {arrival.arrived} of {arrival.owed} {arrival.what}")
+                alarms = play.told_alarms(stack)
+                clean = play.fired_on_a_clean_day(stack)
+            told = ", ".join(f"{service.name} {service.calls}" for service in services)
+        print(f"calls that were told: {told}")
+        staged = play.staged_alarms(stack, simulator)
+        alarms += [next(staged), next(staged)]
+        # Now everything has happened that a panel shows, and the collector still runs.
+        panels = play.panels_with_data(stack)
+        _write_pages(stack, time.monotonic() - began)
+        alarms += staged
+    for panel, shown, full in panels:
+        first = ", ".join(f"{name} {amount(value, panel.unit)}" for name, value in list(shown.items())[:SHOWN])
+        more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+        print(f"  {'' if full else 'NO DATA '}{panel.board}: {panel.title}: {first}{more}")
+    for alarm in alarms:
+        fired = ", ".join(sorted(alarm.fired)) or "nothing"
+        board, title = alarm.incident.panel
+        print(
+            f"  {'' if alarm.good else 'NOT AS IT SHOULD '}{alarm.incident.name}: {fired}; "
+            f"{board}, {title}: {alarm.series} {_number(alarm.now)}, usually {_number(alarm.usual)}"
+        )
+    print(f"  clean-day: {', '.join(sorted(clean)) or 'nothing'}")
+    with_data, good = sum(full for _, _, full in panels), sum(alarm.good for alarm in alarms)
+    print(f"pipeline: {with_data} panels with data of {len(panels)}, {good} alerts of {len(alarms)}")
+    arrived = all(arrival.arrived == arrival.owed for arrival in arrivals)
+    return 0 if arrived and not clean and with_data == len(panels) and good == len(alarms) else 1
+
+
+def _built(script: str) -> Path:
+    found = subprocess.run([REPOSITORY / "scripts" / script], stdout=subprocess.PIPE, text=True, check=False)
+    if found.returncode:
+        raise SystemExit(f"pipeline: scripts/{script} gave nothing to run")
+    return Path(found.stdout.strip())
+
+
+def _write_pages(stack: Stack, span_s: float) -> None:
+    folder = REPOSITORY / "build/pipeline"
+    folder.mkdir(parents=True, exist_ok=True)
+    for board in boards():
+        (folder / f"{board.uid}.html").write_text(page(board, stack.prometheus, span_s=span_s))
+
+
+def _number(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
