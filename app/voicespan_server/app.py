@@ -59,7 +59,7 @@ class Server:
             bounds=Bounds(settings.store_max_mb << 20, settings.store_max_days * 86_400, settings.store_synchronous),
         )
         self.drain = Drain(settings.drain_s)
-        self.telemetry = Telemetry.of(self.pipeline)
+        self.telemetry = Telemetry.of(self.pipeline, record=settings.record_audio == "turns")
         self.langfuse = _langfuse(settings)
 
     def telemetry_faults(self) -> list[str]:

@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     trace_scope: TraceScope = "session"
     generation_spans: bool = False
     speech_spans: bool = False
+    record_audio: Literal["off", "turns"] = "off"
     # US dollars per million tokens by model and usage bucket, in front of the price list that comes along.
     prices: dict[str, dict[str, float]] = Field(default_factory=dict)
     store: Literal["on", "off"] = "on"

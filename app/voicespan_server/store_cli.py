@@ -67,7 +67,7 @@ def commands(out: Console, store_path: Callable[[], Path], local_time: Callable[
 
     @store.command()
     def replay(
-        signal: Annotated[str | None, typer.Option(help="traces, logs or scores; all by default.")] = None,
+        signal: Annotated[str | None, typer.Option(help="traces, logs, scores or media; all by default.")] = None,
         as_json: AsJson = False,
     ) -> None:
         """Send again what was refused: a running server takes it within seconds, else the next one that starts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 
@@ -10,17 +11,21 @@ from opentelemetry.trace import Tracer
 
 from voicespan import Capture, Metrics, capture_from_environment
 from voicespan import conventions as c
+from voicespan.content import CAPTURE_VARIABLE
 from voicespan.guard import guarded
+from voicespan.recording import Recordings
 from voicespan.sdk.pipeline import Pipeline
 from voicespan.sdk.scores import Scores
 from voicespan.session_scores import Outcomes, Score, score_environment, session_scores
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
     """One per server. The tracer is the pipeline's own: another program's global provider may be another one.
 
-    `scores` is None where no Langfuse keys are set.
+    `scores` is None where no Langfuse keys are set, `recordings` where calls are not recorded.
     """
 
     tracer: Tracer
@@ -29,18 +34,21 @@ class Telemetry:
     metrics: Metrics
     scores: Scores | None = None
     environment: str | None = None
+    recordings: Recordings | None = None
 
     @classmethod
-    def of(cls, pipeline: Pipeline) -> Telemetry:
-        """By the pipeline's providers and the environment's capture mode."""
+    def of(cls, pipeline: Pipeline, *, record: bool = False) -> Telemetry:
+        """By the pipeline's providers and the environment's capture mode. `record`: calls are to be recorded."""
         environment = pipeline.tracer_provider.resource.attributes.get("deployment.environment.name")
+        capture = capture_from_environment()
         return cls(
             pipeline.tracer_provider.get_tracer(c.SCOPE),
             pipeline.logger_provider.get_logger(c.SCOPE),
-            capture_from_environment(),
+            capture,
             Metrics(pipeline.meter_provider.get_meter(c.SCOPE)),
             pipeline.scores,
             score_environment(str(environment)) if environment else None,
+            _recordings(pipeline, capture) if record else None,
         )
 
     def score(self, session_id: str, score: Score) -> None:
@@ -53,3 +61,16 @@ class Telemetry:
         """The scores of a session that is over."""
         for score in session_scores(outcomes):
             self.score(session_id, score)
+
+
+def _recordings(pipeline: Pipeline, capture: Capture) -> Recordings | None:
+    """Where the sound of calls goes; without a place, or leave, for it that is said once and nothing is recorded."""
+    if pipeline.media is None:
+        logger.warning(
+            "VOICESPAN_RECORD_AUDIO: recordings have nowhere to go: set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY"
+        )
+        return None
+    if not capture.on_spans:
+        logger.warning("VOICESPAN_RECORD_AUDIO: recordings are content: set %s=SPAN_ONLY too", CAPTURE_VARIABLE)
+        return None
+    return pipeline.media

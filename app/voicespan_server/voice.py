@@ -99,6 +99,7 @@ async def voice(websocket: WebSocket, settings: Settings, upstream: Upstream, te
         logger=telemetry.logger,
         shape=TraceShape(settings.trace_scope, settings.generation_spans, settings.speech_spans),
         stall_after_s=settings.stall_after_s or None,
+        recordings=telemetry.recordings,
     )
     limits: p.Message = {
         "max_frame_bytes": settings.max_frame_bytes,

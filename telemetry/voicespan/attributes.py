@@ -14,7 +14,7 @@ from voicespan.content import Capture, to_json
 from voicespan.cost import Prices
 from voicespan.estimate import Bill
 from voicespan.events import Close, ToolOutcome
-from voicespan.messages import Conversation, Message
+from voicespan.messages import Conversation, Exchange, Message
 from voicespan.operations import (
     EndConnection,
     EndReason,
@@ -24,6 +24,7 @@ from voicespan.operations import (
     StartTool,
     TurnRecord,
 )
+from voicespan.recording import Kept
 from voicespan.usage import Usage
 
 Attributes = dict[str, AttributeValue]
@@ -161,6 +162,24 @@ def exchange_text(
         c.OUTPUT_MESSAGES: msg.parts(said, finish_reason) if said else None,
     }
     return known(found)
+
+
+def exchange_sound(exchange: Exchange, kept: Sequence[Kept]) -> Attributes:
+    """What a turn that was recorded says beside its words: Langfuse's messages again, now with players in them."""
+    if not kept:
+        return {}
+    sides = {clip.side: clip for clip in kept}
+    user, model = sides.get("input"), sides.get("output")
+    sounding = exchange.sounding(user.token if user else "", model.token if model else "")
+    return known(
+        {
+            c.LF_INPUT: msg.openai(sounding.shown) if user else None,
+            c.LF_OUTPUT: msg.openai(sounding.answered) if model else None,
+            c.RECORDED_INPUT: user.duration_s if user else None,
+            c.RECORDED_OUTPUT: model.duration_s if model else None,
+            c.RECORDING_CUT: any(clip.cut for clip in kept),
+        }
+    )
 
 
 def tool_start(call: StartTool, capture: Capture) -> Attributes:

@@ -220,6 +220,15 @@ HEARD_AUDIO = _attribute(
 HEARD_SOURCE = _attribute(
     "voicespan.audio.heard_source", "string", "reported by the client, or inferred from the clock", OWN
 )
+RECORDED_INPUT = _attribute(
+    "voicespan.recording.input_duration", "double", "how much of the user's speech was recorded; opt-in", OWN, "s"
+)
+RECORDED_OUTPUT = _attribute(
+    "voicespan.recording.output_duration", "double", "how much of the answer was recorded; opt-in", OWN, "s"
+)
+RECORDING_CUT = _attribute(
+    "voicespan.recording.cut", "boolean", "a side was longer than is kept, and its oldest part dropped; opt-in", OWN
+)
 TIME_TO_SILENCE = _attribute(
     "voicespan.barge_in.time_to_silence",
     "double",
@@ -438,7 +447,7 @@ METRICS[METRIC_ERRORS] = Metric(
     METRIC_ERRORS, "counter", "{error}", "errors of telemetry's own, swallowed so that the call goes on", OWN, ()
 )
 # What the store and the senders tell of themselves, read when it is collected; no session's attributes.
-SIGNAL = _attribute("voicespan.signal", "string", "traces, logs or scores", OWN)
+SIGNAL = _attribute("voicespan.signal", "string", "traces, logs, scores or media", OWN)
 
 
 def _self_metric(
@@ -542,6 +551,9 @@ TURN = _span(
         ENTRY,
         *(name for name in ATTRIBUTES if name.startswith((_TURN, _LATENCY, "voicespan.audio.", "voicespan.time_to_"))),
         TIME_TO_SILENCE,
+        RECORDED_INPUT,
+        RECORDED_OUTPUT,
+        RECORDING_CUT,
         LF_COMPLETION_START,
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from opentelemetry import trace
 from opentelemetry._logs import Logger
@@ -21,8 +22,9 @@ from voicespan.content import Capture
 from voicespan.estimate import Bill, Estimator
 from voicespan.happenings import SessionEvents
 from voicespan.identity import Identity
-from voicespan.messages import Conversation
+from voicespan.messages import Conversation, Exchange
 from voicespan.operations import EndReason, SessionTotals
+from voicespan.recording import Kept, Recorder
 from voicespan.shape import AUTO_SPLIT_BYTES, TraceShape
 
 # What a span weighs without its attributes, and an attribute without its text, in an OTLP message.
@@ -47,6 +49,7 @@ class SessionSpans:
         instructions: str = "",
         shape: TraceShape | None = None,
         logger: Logger | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._tracer = tracer
         self._of_session = identity
@@ -55,6 +58,7 @@ class SessionSpans:
         self._capture = capture
         self._shape = shape or TraceShape()
         self._totals = totals
+        self._recorder = recorder
         self._conversation = Conversation(instructions if capture.anywhere else "", capture)
         self._estimator = Estimator(model.name, instructions)
         self._money = tot.Money(model)
@@ -103,6 +107,8 @@ class SessionSpans:
                 self._end_connection(operation)
             case op.StartTurn(index, at_ns):
                 self._turns[index] = self._open_turn(index, at_ns)
+                if self._recorder:
+                    self._recorder.turn_began(index, at_ns)
             case op.EndTurn(record):
                 self._end_turn(record, input_audio_s)
             case op.StartTool():
@@ -112,6 +118,8 @@ class SessionSpans:
             case op.LooseUsage(usage=usage):
                 self._money.add_cost(usage)
             case op.EndSession():
+                if self._recorder:
+                    self._recorder.finish()
                 self._events.apply(operation)
                 self._end_session(operation, input_audio_s)
                 return
@@ -166,7 +174,8 @@ class SessionSpans:
         found = attr.turn(record, input_audio_s - self._input_s_before)
         self._input_s_before = input_audio_s
         generation = attr.generation(record, self._model, attr.SPEECH, bill)
-        text = self._text_of(record)
+        exchange = self._exchange(record)
+        text = attr.exchange_text(exchange.shown, exchange.answered, attr.finish_reason(record))
         on_spans: Attributes = text if self._capture.on_spans else {}
         if self._shape.generation_spans:
             found |= attr.outcome(record)
@@ -184,17 +193,33 @@ class SessionSpans:
         # The session says at every turn how far it has come: should the process die, that is what is known of it.
         # Before the turn ends, for the store notes the session together with it.
         self._session.set_attributes(tot.session_totals(self._totals, self._money, input_audio_s))
-        span.end(record.end_ns)
+        if not self._awaits_sound(span, record, exchange):
+            span.end(record.end_ns)
         self._weigh(found)
 
-    def _text_of(self, record: op.TurnRecord) -> Attributes:
+    def _awaits_sound(self, span: Span, record: op.TurnRecord, exchange: Exchange) -> bool:
+        """Whether a turn is recorded: then its span ends in a moment, when its sound is kept."""
+        of = span.get_span_context()
+        if not self._recorder or not of.trace_flags.sampled:
+            return False
+        trace_id, span_id = trace.format_trace_id(of.trace_id), trace.format_span_id(of.span_id)
+        return self._recorder.turn_ended(
+            record, trace_id, span_id, partial(self._end_with_sound, span, record, exchange)
+        )
+
+    @staticmethod
+    def _end_with_sound(span: Span, record: op.TurnRecord, exchange: Exchange, kept: Sequence[Kept]) -> None:
+        span.set_attributes(attr.exchange_sound(exchange, kept))
+        span.end(record.end_ns)
+
+    def _exchange(self, record: op.TurnRecord) -> Exchange:
         """The words of a turn, where any may leave."""
         if not self._capture.anywhere:
-            return {}
+            return Exchange()
         asked, answered = msg.question(record, self._capture), msg.answer(record, self._capture)
         shown = [*self._conversation.recent(), *asked]
         self._conversation.extend([*asked, *answered])
-        return attr.exchange_text(shown, answered, attr.finish_reason(record))
+        return Exchange(shown, answered, asked=bool(asked), said=bool(record.model_text))
 
     def _generations(self, record: op.TurnRecord, bill: Bill | None, text: Attributes, parent: Context) -> None:
         """A span for each; usage that was estimated, or that came without any output, is the last one's."""

@@ -125,10 +125,15 @@ class InputTranscript:
 
 @dataclass(frozen=True, slots=True)
 class ModelAudio:
-    """A chunk of the model's voice; `leading_silence_s` of it, up to all, cannot be heard."""
+    """A chunk of the model's voice; `leading_silence_s` of it, up to all, cannot be heard.
+
+    `pcm` is the chunk itself, 16-bit little-endian mono, for a session that is recorded; nothing else looks at it.
+    """
 
     duration_s: float
     leading_silence_s: float = 0.0
+    pcm: bytes = field(default=b"", compare=False, repr=False)
+    rate_hz: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,11 +83,11 @@ class GeminiTranslator:
         rate_hz = _rate_hz(mime_type)
         duration_s = len(pcm) / 2 / rate_hz
         if self._sounded:
-            return ev.ModelAudio(duration_s)
+            return ev.ModelAudio(duration_s, pcm=pcm, rate_hz=rate_hz)
         # Only the first chunks of an answer are looked into.
         silence_s = leading_silence_s(pcm, rate_hz)
         self._sounded = silence_s is not None
-        return ev.ModelAudio(duration_s, duration_s if silence_s is None else silence_s)
+        return ev.ModelAudio(duration_s, duration_s if silence_s is None else silence_s, pcm, rate_hz)
 
     def _content(self, content: types.LiveServerContent, found: list[Event]) -> None:
         if (heard := content.input_transcription) and heard.text:

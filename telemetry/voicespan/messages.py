@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from voicespan.content import Capture, to_json
@@ -31,12 +31,44 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One chat message, as it may leave. An assistant's may carry tool calls; a tool's says which call it answers."""
+    """One chat message, as it may leave. An assistant's may carry tool calls; a tool's says which call it answers.
+
+    `sound` is the token of its recording.
+    """
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
     tool_calls: tuple[Called, ...] = ()
     tool_call_id: str = ""
+    sound: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A turn's messages: what was `shown` to the model, and what it `answered`.
+
+    `asked`: the last one shown is the user's words in this turn; `said`: the last one answered is the model's words.
+    """
+
+    shown: Sequence[Message] = ()
+    answered: Sequence[Message] = ()
+    asked: bool = False
+    said: bool = False
+
+    def sounding(self, user: str, model: str) -> Exchange:
+        """With the tokens of what the user, and the model, said; a side without words has a message for its sound."""
+        shown = _with_sound(self.shown, "user", user, last=self.asked)
+        return replace(self, shown=shown, answered=_with_sound(self.answered, "assistant", model, last=self.said))
+
+
+def _with_sound(
+    messages: Sequence[Message], role: Literal["user", "assistant"], token: str, *, last: bool
+) -> Sequence[Message]:
+    if not token:
+        return messages
+    if last:
+        return [*messages[:-1], replace(messages[-1], sound=token)]
+    return [*messages, Message(role, sound=token)]
 
 
 def question(record: TurnRecord, capture: Capture) -> list[Message]:
@@ -141,6 +173,11 @@ def _openai(message: Message) -> dict[str, Json]:
         ]
     if message.tool_call_id:
         shown["tool_call_id"] = message.tool_call_id
+    if message.sound and message.role == "user":
+        words: list[Json] = [{"type": "text", "text": message.content}] if message.content else []
+        shown["content"] = [*words, {"type": "input_audio", "input_audio": {"data": message.sound}}]
+    elif message.sound:
+        shown["audio"] = {"data": message.sound, "transcript": message.content}
     return shown
 
 

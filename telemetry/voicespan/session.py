@@ -32,6 +32,7 @@ from voicespan.identity import Identity
 from voicespan.lifecycle import Lifecycle
 from voicespan.metrics import Metrics
 from voicespan.operations import Operation, SessionTotals
+from voicespan.recording import Recorder, Recordings
 from voicespan.shape import TraceShape
 from voicespan.stalls import STALL_AFTER_S
 
@@ -42,8 +43,8 @@ class VoiceSession:
     `parent` is the context of the span that the session is a child of; an empty one begins a trace of its own.
     `input_rate_hz` is the rate of the 16-bit mono audio that `audio_sent` counts. With a `logger` (of OpenTelemetry's
     Logs API) the session's events are log events too. `stall_after_s` is how long an answer may be due before it counts
-    as missing; None looks for no stalls. A `listener` is told each operation, for programs that show the call's
-    progress to somebody.
+    as missing; None looks for no stalls. `recordings` keep the sound of its turns, where content is captured on spans;
+    by default nobody does. A `listener` is told each operation, for programs that show the call's progress to somebody.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class VoiceSession:
         logger: Logger | None = None,
         shape: TraceShape | None = None,
         stall_after_s: float | None = STALL_AFTER_S,
+        recordings: Recordings | None = None,
     ) -> None:
         # One wall-clock reading, then the monotonic clock: no duration in a trace can be bent by a clock that is set.
         self._epoch_ns = time.time_ns() - time.perf_counter_ns()
@@ -71,17 +73,22 @@ class VoiceSession:
         self._recent = RecentAudio(input_rate_hz)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns = 0
+        capture = capture or Capture()
+        self._recorder: Recorder | None = None
+        if recordings and capture.on_spans:
+            self._recorder = Recorder(recordings, identity.session_id, input_rate_hz)
         self._spans = SessionSpans(
             tracer,
             identity,
             model,
-            capture or Capture(),
+            capture,
             self._lifecycle.totals,
             parent=parent or Context(),
             start_ns=self.began_ns,
             instructions=instructions,
             shape=shape,
             logger=logger,
+            recorder=self._recorder,
         )
         self._metrics = metrics.session(model, identity.backend, self.began_ns) if metrics else None
 
@@ -126,11 +133,16 @@ class VoiceSession:
         self._input_bytes = self._input_bytes * rate_hz * 2 // self._input_bytes_per_s
         self._input_bytes_per_s = rate_hz * 2
         self._recent = RecentAudio(rate_hz)
+        if self._recorder:
+            self._recorder.input_rate(rate_hz)
 
     def audio_sent(self, pcm: bytes) -> None:
         """A frame of the user's audio went to the model. Keeps a reference and counts: call it for each."""
         self._input_bytes += len(pcm)
-        self._recent.add(pcm, self.now_ns())
+        now_ns = self.now_ns()
+        self._recent.add(pcm, now_ns)
+        if self._recorder:
+            self._recorder.audio_sent(pcm, now_ns)
         self._lifecycle.audio_sent()
 
     @guarded(default=None)
@@ -145,6 +157,8 @@ class VoiceSession:
             self._search_end_of_speech()
             self._lifecycle.listened(now_ns)
         self._step(event, now_ns)
+        if self._recorder:
+            self._recorder.happened(event, now_ns, self._lifecycle.turn_index)
         # An output only puts off what is due, so a timer that is set comes early at worst.
         if self._timer is None or not output:
             self._schedule()

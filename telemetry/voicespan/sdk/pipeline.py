@@ -19,13 +19,18 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from voicespan import conventions as c
 from voicespan.sdk.endpoint import Endpoint, endpoint_from_environment
+from voicespan.sdk.langfuse_endpoint import langfuse_endpoint
+from voicespan.sdk.media import Media
+from voicespan.sdk.media_transport import MediaTransport
 from voicespan.sdk.processors import IdentityLogProcessor, IdentityProcessor, StoreLogProcessor, StoreProcessor
 from voicespan.sdk.scores import Scores, scores_endpoint
 from voicespan.sdk.self_metrics import observe
 from voicespan.sdk.sender import Sender
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Bounds, Store
-from voicespan.sdk.transport import transport_for
+from voicespan.sdk.transport import Transport, transport_for
+
+MEDIA_TIMEOUT_S = 30.0
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +39,8 @@ logger = logging.getLogger(__name__)
 class Pipeline:
     """What `configure` built.
 
-    `endpoints` says where each signal is sent; one that is not in it only goes to the store. `scores` is None where no
-    Langfuse keys are set.
+    `endpoints` says where each signal is sent; one that is not in it only goes to the store. `scores` and `media`
+    are None where no Langfuse keys are set.
     """
 
     tracer_provider: TracerProvider
@@ -43,6 +48,7 @@ class Pipeline:
     logger_provider: LoggerProvider
     store: Store
     scores: Scores | None
+    media: Media | None
     senders: Mapping[Signal, Sender]
     endpoints: Mapping[Signal, Endpoint]
 
@@ -57,6 +63,8 @@ class Pipeline:
             return max(0.0, deadline_s - time.monotonic())
 
         metrics_done = _start(lambda: self.meter_provider.shutdown(timeout_millis=timeout_s * 1000))
+        if self.media:
+            self.media.flush(timeout_s / 4)
         written = self.store.flush(timeout_s / 2)
         for sender in self.senders.values():
             sender.stop_soon()
@@ -88,7 +96,7 @@ def configure(
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "voicespan"}))
     store = Store(store_path, send=endpoints, bounds=bounds or Bounds())
-    senders = {signal: Sender(store, transport_for(endpoint, signal), signal) for signal, endpoint in endpoints.items()}
+    senders = {signal: Sender(store, _transport(endpoint, signal), signal) for signal, endpoint in endpoints.items()}
     # No shutdown at exit: uvicorn dies by its signal and skips it, so the program calls `Pipeline.shutdown` itself.
     tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     tracer_provider.add_span_processor(IdentityProcessor())
@@ -103,7 +111,12 @@ def configure(
         _logs.set_logger_provider(logger_provider)
     observe(meter_provider.get_meter(c.SCOPE), store, senders)
     scores = Scores(store) if Signal.SCORES in endpoints else None
-    return Pipeline(tracer_provider, meter_provider, logger_provider, store, scores, senders, endpoints)
+    media = Media(store) if Signal.MEDIA in endpoints else None
+    return Pipeline(tracer_provider, meter_provider, logger_provider, store, scores, media, senders, endpoints)
+
+
+def _transport(endpoint: Endpoint, signal: Signal) -> Transport:
+    return MediaTransport(endpoint) if signal is Signal.MEDIA else transport_for(endpoint, signal)
 
 
 def _endpoints(environ: Mapping[str, str]) -> dict[Signal, Endpoint]:
@@ -111,6 +124,8 @@ def _endpoints(environ: Mapping[str, str]) -> dict[Signal, Endpoint]:
         Signal.TRACES: endpoint_from_environment(environ, Signal.TRACES),
         Signal.LOGS: endpoint_from_environment(environ, Signal.LOGS),
         Signal.SCORES: scores_endpoint(environ),
+        # A recording may be megabytes, on a slow line.
+        Signal.MEDIA: langfuse_endpoint("/api/public/media", environ, timeout_s=MEDIA_TIMEOUT_S),
     }
     return {signal: endpoint for signal, endpoint in found.items() if endpoint}
 

@@ -1,4 +1,4 @@
-"""A record: what is stored of an ended span, an emitted log record or a score, before it gets its row."""
+"""A record: what is stored of an ended span, an emitted log record, a score or a recording, before it gets its row."""
 
 from __future__ import annotations
 

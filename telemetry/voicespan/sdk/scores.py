@@ -5,18 +5,17 @@ A score has an id of its own, and Langfuse replaces one that comes again under i
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import time
 from collections.abc import Mapping
 
 from voicespan.sdk.endpoint import Endpoint
+from voicespan.sdk.langfuse_endpoint import langfuse_endpoint
 from voicespan.sdk.records import Record
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
 
-DEFAULT_BASE_URL = "https://cloud.langfuse.com"
 JsonValue = str | int | float | bool | None | Mapping[str, "JsonValue"] | list["JsonValue"]
 
 
@@ -60,16 +59,4 @@ class Scores:
 
 def scores_endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint | None:
     """Langfuse's endpoint of scores, where LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are set."""
-
-    def setting(name: str) -> str:
-        return environ.get(name, "").strip()
-
-    public, secret = setting("LANGFUSE_PUBLIC_KEY"), setting("LANGFUSE_SECRET_KEY")
-    if not public or not secret or setting("OTEL_SDK_DISABLED").lower() == "true":
-        return None
-    base_url = setting("LANGFUSE_BASE_URL") or setting("LANGFUSE_HOST") or DEFAULT_BASE_URL
-    credentials = base64.b64encode(f"{public}:{secret}".encode()).decode()
-    # Not compressed: Langfuse's route of scores is a plain JSON one.
-    return Endpoint(
-        f"{base_url.rstrip('/')}/api/public/scores", headers={"Authorization": f"Basic {credentials}"}, gzip=False
-    )
+    return langfuse_endpoint("/api/public/scores", environ)

@@ -26,7 +26,7 @@ FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
 MAX_RETRY_AFTER_S = 300.0
 SETTLE_EVERY_S = 0.5
-_NOUNS = {Signal.TRACES: "spans", Signal.LOGS: "log records", Signal.SCORES: "scores"}
+_NOUNS = {Signal.TRACES: "spans", Signal.LOGS: "log records", Signal.SCORES: "scores", Signal.MEDIA: "recordings"}
 
 logger = logging.getLogger(__name__)
 

@@ -11,3 +11,4 @@ class Signal(StrEnum):
     TRACES = "traces"
     LOGS = "logs"
     SCORES = "scores"  # Langfuse's, as JSON
+    MEDIA = "media"  # Langfuse's, WAV files

@@ -260,6 +260,8 @@ class Store:
             return  # the file turned out to be damaged meanwhile
         with self._transaction(Counter({batch.signal: -len(batch.ids)})) as tables:
             tables.accept(batch.ids)
+            if batch.signal is Signal.MEDIA:
+                tables.delete(batch.ids)  # large, and of no use here
 
     def rejected(self, batch: Batch, reason: str) -> None:
         """The receiver will never take them: set them aside with its reason."""
@@ -298,8 +300,13 @@ class Store:
             oldest_age_s={signal: max(0.0, now_s - oldest_s) for signal, oldest_s in self._oldest_s.copy().items()},
             size_bytes=size_on_disk(self.path) if self.path else 0,
             in_memory=self.path is None,
-            writing=self._writer.alive and not self._writer.failing,
+            writing=self.writing,
         )
+
+    @property
+    def writing(self) -> bool:
+        """Whether what is appended gets written: the disk is not full, and nobody locks the file."""
+        return self._writer.alive and not self._writer.failing
 
     @contextmanager
     def locked(self) -> Iterator[sqlite3.Connection]:

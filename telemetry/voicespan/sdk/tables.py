@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from voicespan.sdk import otlp
 from voicespan.sdk.records import Record
 from voicespan.sdk.signals import Signal
+from voicespan.sdk.upload import Upload
 
 PRUNE_STEP_RECORDS = 200
 
@@ -103,6 +104,8 @@ class Tables:
 
     def next_batch(self, signal: Signal, max_records: int, max_bytes: int) -> Batch | None:
         """The owner's oldest records of a signal that wait, as one request; None where none do."""
+        if signal is Signal.MEDIA:
+            return self._next_upload()
         rows = self.database.execute(
             "SELECT r.id, resource.body, scope.body, r.body, coalesce(r.written_s, r.end_ns / 1000000000)"
             " FROM outbox o JOIN records r ON r.id = o.record"
@@ -125,9 +128,26 @@ class Tables:
             request = otlp.request(row[1:4] for row in taken)
         return Batch(self, signal, [row[0] for row in taken], request, taken[0][4])
 
+    def _next_upload(self) -> Batch | None:
+        """Files go one by one."""
+        row = self.database.execute(
+            "SELECT r.id, r.trace_id, r.span_id, r.name, r.body, coalesce(r.written_s, r.end_ns / 1000000000)"
+            " FROM outbox o JOIN records r ON r.id = o.record"
+            " WHERE o.owner = ? AND o.signal = ? AND o.rejected IS NULL ORDER BY o.record LIMIT 1",
+            (self._owner, Signal.MEDIA),
+        ).fetchone()
+        if row is None:
+            return None
+        record, trace_id, span_id, side, content, written_s = row
+        return Batch(self, Signal.MEDIA, [record], Upload(trace_id, span_id, side, content).encode(), written_s)
+
     def accept(self, ids: Sequence[int]) -> None:
         """A receiver has them."""
         self.database.executemany("DELETE FROM outbox WHERE record = ?", [(record,) for record in ids])
+
+    def delete(self, ids: Sequence[int]) -> None:
+        """Records that wait for nothing any more."""
+        self.database.executemany("DELETE FROM records WHERE id = ?", [(record,) for record in ids])
 
     def reject(self, ids: Sequence[int], reason: str) -> None:
         """No receiver will have them: set aside with the reason."""

@@ -119,10 +119,7 @@ class HttpTransport:
             return Again(f"{type(error).__name__}: {error}")
         if answer.ok and answer.status_code < 300:
             return self._accepted(answer)
-        reason = f"HTTP {answer.status_code} {answer.text[:200]}".strip()
-        if answer.status_code in _RETRYABLE_STATUS:
-            return Again(reason, _retry_after(answer.headers.get("Retry-After")))
-        return TooLarge(reason) if answer.status_code == 413 else Refused(reason)
+        return refusal(answer)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -171,6 +168,14 @@ class GrpcTransport:
     def renewed(self) -> GrpcTransport:
         """Another to the same endpoint."""
         return GrpcTransport(self._endpoint, self._signal)
+
+
+def refusal(answer: requests.Response) -> Again | Refused | TooLarge:
+    """What a status that is none of the 200s means."""
+    reason = f"HTTP {answer.status_code} {answer.text[:200]}".strip()
+    if answer.status_code in _RETRYABLE_STATUS:
+        return Again(reason, _retry_after(answer.headers.get("Retry-After")))
+    return TooLarge(reason) if answer.status_code == 413 else Refused(reason)
 
 
 def transport_for(endpoint: Endpoint, signal: Signal = Signal.TRACES) -> Transport:

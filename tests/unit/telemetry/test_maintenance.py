@@ -64,11 +64,11 @@ def test_status_counts_what_waits_and_what_was_refused_by_signal(store: Store, p
     found = maintenance.status(path)
     assert (found.processes, found.open_sessions, found.rejected) == (1, 0, 1)
     assert found.size_bytes > 0
-    traces, logs, scores = found.signals
+    traces, logs, scores, media = found.signals
     assert (traces.records, traces.queued, traces.rejected) == (2, 1, 1)
     assert traces.oldest_queued_age_s is not None
     assert traces.oldest_queued_age_s < 60
-    assert (logs.records, logs.oldest_queued_age_s, scores.records) == (0, None, 0)
+    assert (logs.records, logs.oldest_queued_age_s, scores.records, media.records) == (0, None, 0, 0)
 
 
 def test_rejections_are_told_by_reason_the_most_first(store: Store, path: Path) -> None:

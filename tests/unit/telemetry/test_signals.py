@@ -201,12 +201,12 @@ def test_logs_that_nobody_sends_do_not_wait(tmp_path: Path) -> None:
         LANGFUSE_PUBLIC_KEY="pk",
         LANGFUSE_SECRET_KEY="sk",
     )
-    assert set(pipeline.endpoints) == {Signal.TRACES, Signal.SCORES}
+    assert set(pipeline.endpoints) == {Signal.TRACES, Signal.SCORES, Signal.MEDIA}
     assert pipeline.scores is not None
     pipeline.logger_provider.get_logger("t").emit(event_name="stays", context=Context())
     assert pipeline.store.flush(5)
     assert pipeline.store.stats().written == 1
-    assert pipeline.store.stats().queued == {Signal.TRACES: 0, Signal.SCORES: 0}
+    assert pipeline.store.stats().queued == {Signal.TRACES: 0, Signal.SCORES: 0, Signal.MEDIA: 0}
     pipeline.shutdown(5)
 
 

@@ -1,0 +1,54 @@
+"""WAV files of 16-bit mono audio, and where the last thing that was said in a piece of audio begins."""
+
+from __future__ import annotations
+
+import struct
+from itertools import pairwise
+from math import dist
+
+HEADER_BYTES = 44
+BLOCK_S = 0.020
+# As in `acoustic`: loudness is that of the difference of samples 0.5 ms apart.
+PAIRS = 16
+PAIR_S = 0.0005
+# Speech is no less than 20 dB below its loudest; a longer pause than this is not inside an utterance.
+BELOW_PEAK = 0.1
+PAUSE_S = 2.0
+
+
+def wav(pcm: bytes, rate_hz: int) -> bytes:
+    """A RIFF file with one channel of 16-bit little-endian samples."""
+    size = len(pcm)
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, rate_hz, rate_hz * 2, 2, 16, b"data", size
+    )
+    return head + pcm
+
+
+def utterance_start(pcm: bytes, rate_hz: int, lead_s: float) -> int:
+    """The byte at which the last utterance begins, less `lead_s` seconds; 0 where nothing stands out.
+
+    Searched backwards: speech goes back to where it is quiet for longer than a pause. A room as loud as a quiet voice
+    is taken for speech, and then more is kept, not less.
+    """
+    apart = max(1, round(rate_hz * PAIR_S))
+    block = apart * 2 * PAIRS + 1
+    step = max(block, round(rate_hz * BLOCK_S))
+    last = len(pcm) // 2 - block
+    if last < 0:
+        return 0
+    samples = memoryview(pcm)[: len(pcm) // 2 * 2].cast("h")
+    levels = [
+        dist(samples[at : at + block - apart : 2 * apart], samples[at + apart : at + block : 2 * apart])
+        for at in range(0, last + 1, step)
+    ]
+    peak = max((min(pair) for pair in pairwise(levels)), default=0.0)  # a click is in one block alone
+    loud = [at for at, level in enumerate(levels) if level >= peak * BELOW_PEAK] if peak else []
+    if not loud:
+        return 0
+    begin = loud[-1]
+    for at in reversed(loud):
+        if (begin - at) * step > PAUSE_S * rate_hz:
+            break
+        begin = at
+    return max(0, begin * step - round(lead_s * rate_hz)) * 2

@@ -1,0 +1,48 @@
+"""WAV files, and where the last utterance in a piece of audio begins."""
+
+from __future__ import annotations
+
+import io
+import random
+import wave
+from array import array
+
+import pytest
+
+from support.simulated_call import silence, tone
+from voicespan.wav import HEADER_BYTES, utterance_start, wav
+
+
+def noise(seconds: float, peak: int) -> bytes:
+    draw = random.Random(1)
+    return array("h", (draw.randint(-peak, peak) for _ in range(round(seconds * 16_000)))).tobytes()
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 24_000, 48_000])
+def test_a_reader_finds_what_was_written(rate_hz: int) -> None:
+    pcm = tone(0.25, rate_hz)
+    content = wav(pcm, rate_hz)
+    assert len(content) == HEADER_BYTES + len(pcm)
+    with wave.open(io.BytesIO(content)) as file:
+        assert file.getparams()[:4] == (1, 2, rate_hz, len(pcm) // 2)
+        assert file.readframes(file.getnframes()) == pcm
+
+
+@pytest.mark.parametrize(
+    ("name", "pcm", "begins_s"),
+    [
+        ("one utterance", silence(5) + tone(1) + silence(1), 4.5),
+        ("with a pause inside", silence(5) + tone(1) + silence(1.5) + tone(1) + silence(1), 4.5),
+        ("after another one", tone(1) + silence(4) + tone(1) + silence(1), 4.5),
+        ("after a click", silence(1) + tone(0.01, peak=30_000) + silence(4) + tone(1) + silence(1), 4.5),
+        ("at once", tone(1) + silence(1), 0.0),
+        ("in noise", noise(5, 100) + tone(1) + noise(1, 100), 4.5),
+        ("in noise as loud", noise(7, 9_000), 0.0),
+        ("nothing", silence(7), 0.0),
+        ("no sample", b"", 0.0),
+        ("too short for a block", silence(0.001), 0.0),
+    ],
+)
+def test_the_last_utterance_is_found_with_half_a_second_ahead(name: str, pcm: bytes, begins_s: float) -> None:
+    assert utterance_start(pcm, 16_000, 0.5) / 32_000 == pytest.approx(begins_s, abs=0.03), name
+    assert utterance_start(pcm, 16_000, 0.5) % 2 == 0
