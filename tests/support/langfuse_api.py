@@ -1,7 +1,7 @@
 """Langfuse's public API as version 4.16 answers it in its default mode (v4, events_only): what is read back.
 
-Observations, metrics and scores are modelled as far as they are used here; whatever else is asked for is refused, so
-that a query that works here asks only for what was seen to work there.
+Observations, metrics and scores are modelled as far as they are used here, media in langfuse_media.py; whatever else is
+asked for is refused, so that a query that works here asks only for what was seen to work there.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from support.http_server import Request, Response
+from support.langfuse_media import MEDIA, LangfuseMedia
 from support.langfuse_rows import Row
 
 PROJECT_ID = "project-1"
@@ -62,6 +63,7 @@ class LangfuseApi:
         self.readable_after_s = readable_after_s
         self._rows: list[tuple[float, Row]] = []
         self._scores: dict[tuple[str, str, str], tuple[float, Score]] = {}
+        self.media = LangfuseMedia()
 
     def add_rows(self, rows: Sequence[Row]) -> None:
         now = time.monotonic()
@@ -78,6 +80,10 @@ class LangfuseApi:
         query = dict(parse_qsl(address.query))
         if request.method == "POST" and address.path == SCORES:
             return self._post_scores(request.body)
+        if request.method == "POST" and address.path == MEDIA:
+            return self.media.ask(request)
+        if request.method == "PATCH" and address.path.startswith(MEDIA + "/"):
+            return self.media.report(request)
         if request.method != "GET":
             return _json(405, {"message": "Method not allowed"})
         if GONE.fullmatch(address.path) or address.path == SCORES:

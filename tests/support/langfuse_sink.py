@@ -22,6 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from support.http_server import Faults, HttpServer, Request, Response
 from support.langfuse_api import LangfuseApi
+from support.langfuse_media import STORAGE
 from support.langfuse_rows import row_of
 from support.received import Inbox, ReceivedSpan, decode_traces
 
@@ -43,7 +44,8 @@ class LangfuseRequest:
 class LangfuseSink:
     """Keeps the spans of the exports that it accepted; `requests` has every export, also those refused.
 
-    What was taken can be read by `api` after `readable_after_s` seconds; `api_requests` has what else was asked.
+    What was taken can be read by `api` after `readable_after_s` seconds; `api_requests` has what else was asked,
+    `storage_requests` what was put into the object store.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class LangfuseSink:
         self.api_requests: Inbox[Request] = Inbox()
         self._faults = Faults()
         self._api_faults = Faults()
+        self.storage_requests: Inbox[Request] = Inbox()
+        self._storage_faults = Faults()
         self._server = HttpServer(self._respond, port)
 
     @property
@@ -73,8 +77,12 @@ class LangfuseSink:
         self._faults.order(status, times, retry_after_s)
 
     def fail_next_api(self, status: int, times: int = 1, retry_after_s: int | None = None) -> None:
-        """The same for what is no export: scores, and what is read back."""
+        """The same for what is no export: scores, media, and what is read back."""
         self._api_faults.order(status, times, retry_after_s)
+
+    def fail_next_storage(self, status: int, times: int = 1, retry_after_s: int | None = None) -> None:
+        """The same for files that are put into the object store."""
+        self._storage_faults.order(status, times, retry_after_s)
 
     def start(self) -> None:
         self._server.start()
@@ -93,6 +101,9 @@ class LangfuseSink:
         self.stop()
 
     def _respond(self, request: Request) -> Response:
+        if request.path.startswith(STORAGE):
+            self.storage_requests.add([request])
+            return self._storage_faults.take() or self.api.media.put(request)
         if not request.path.startswith(OTLP):
             return self._respond_api(request)
         ordered = self._faults.take()

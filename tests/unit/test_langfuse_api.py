@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from typing import Any
 from urllib.parse import urlencode
@@ -159,3 +161,71 @@ def test_the_old_routes_are_gone(api: LangfuseApi, path: str) -> None:
     status, answer = get(api, f"/api/public/{path}")
     assert status == 404
     assert "not available in events_only mode" in answer["message"]
+
+
+# --- media ----------------------------------------------------------------------------------------------------------
+
+FILE = b"RIFF and more"
+SHA256 = base64.b64encode(hashlib.sha256(FILE).digest()).decode()
+ASKED: dict[str, object] = {
+    "traceId": "t",
+    "observationId": "o",
+    "field": "input",
+    "contentType": "audio/wav",
+    "contentLength": len(FILE),
+    "sha256Hash": SHA256,
+}
+
+
+def ask(api: LangfuseApi, **more: object) -> tuple[int, Any]:
+    body = json.dumps({**ASKED, **more}).encode()
+    answer = api.respond(Request("POST", "/api/public/media", {"host": "langfuse"}, body, 0))
+    return answer.status, json.loads(answer.body)
+
+
+def put(api: LangfuseApi, url: str, body: bytes = FILE, **headers: str) -> int:
+    sent = {"content-type": "audio/wav", "x-amz-checksum-sha256": SHA256, **headers}
+    return api.media.put(Request("PUT", url.removeprefix("http://langfuse"), sent, body, 0)).status
+
+
+def report(api: LangfuseApi, media_id: str, status: int) -> int:
+    body = json.dumps({"uploadedAt": "2026-09-21T00:00:00Z", "uploadHttpStatus": status}).encode()
+    return api.respond(Request("PATCH", f"/api/public/media/{media_id}", {}, body, 0)).status
+
+
+def test_a_file_is_playable_when_it_was_put_and_reported(api: LangfuseApi) -> None:
+    code, answer = ask(api)
+    assert (code, answer["mediaId"]) == (201, SHA256.replace("+", "-").replace("/", "_")[:22])
+    assert put(api, answer["uploadUrl"]) == 200
+    assert not api.media.all()[0].playable
+    assert report(api, answer["mediaId"], 200) == 200
+    assert api.media.all()[0].playable
+    assert ask(api, traceId="another")[1]["uploadUrl"] is None
+    assert [trace for trace, _, _ in api.media.all()[0].links] == ["t", "another"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"traceId": None},
+        {"contentType": "audio/pcm"},
+        {"contentLength": 0},
+        {"sha256Hash": hashlib.sha256(FILE).hexdigest()},
+        {"field": "attachment"},
+    ],
+    ids=lambda bad: next(iter(bad)),
+)
+def test_a_file_that_is_not_described_well_is_refused(api: LangfuseApi, bad: dict[str, object]) -> None:
+    assert ask(api, **bad)[0] == 400
+    assert api.media.all() == []
+
+
+def test_the_object_store_takes_what_was_signed_and_nothing_else(api: LangfuseApi) -> None:
+    url = ask(api)[1]["uploadUrl"]
+    assert put(api, url, b"RIFF, another") == 400
+    assert put(api, url, authorization="Basic abc") == 400
+    assert put(api, url, **{"content-type": "audio/mpeg"}) == 403
+    assert put(api, url, **{"x-amz-checksum-sha256": ""}) == 403
+    assert put(api, url.replace("X-Amz-Signature=of", "X-Amz-Signature=off")) == 403
+    assert api.media.all()[0].content is None
+    assert report(api, "unheard-of", 200) == 404
