@@ -221,13 +221,21 @@ HEARD_SOURCE = _attribute(
     "voicespan.audio.heard_source", "string", "reported by the client, or inferred from the clock", OWN
 )
 RECORDED_INPUT = _attribute(
-    "voicespan.recording.input_duration", "double", "how much of the user's speech was recorded; opt-in", OWN, "s"
+    "voicespan.recording.input_duration",
+    "double",
+    "how much of the user's speech was recorded, where that was asked for",
+    OWN,
+    "s",
 )
 RECORDED_OUTPUT = _attribute(
-    "voicespan.recording.output_duration", "double", "how much of the answer was recorded; opt-in", OWN, "s"
+    "voicespan.recording.output_duration",
+    "double",
+    "how much of the answer was recorded, where that was asked for",
+    OWN,
+    "s",
 )
 RECORDING_CUT = _attribute(
-    "voicespan.recording.cut", "boolean", "a side was longer than is kept, and its oldest part dropped; opt-in", OWN
+    "voicespan.recording.cut", "boolean", "a side was longer than is kept, and its oldest part dropped", OWN
 )
 TIME_TO_SILENCE = _attribute(
     "voicespan.barge_in.time_to_silence",
