@@ -14,6 +14,8 @@ from typing import Literal, Protocol
 
 from voicespan_simulator.wire_json import JsonObject, JsonValue
 
+_MOST_EXCHANGES = 1_000  # of one connection
+
 How = Literal["spoken", "push_to_talk", "typed", "tool_response", "none"]
 Interruption = Literal["speech", "text", "tool_response", "retracted"]
 
@@ -159,6 +161,14 @@ class ConnectionDeed:
     strange_messages: int = 0
     closed: ClosedDeed | None = None
     exchanges: list[ExchangeDeed] = field(default_factory=list)
+    exchanges_left_out: int = 0
+
+    def add(self, exchange: ExchangeDeed) -> None:
+        """An exchange begins; of very many the first ones are kept."""
+        if len(self.exchanges) < _MOST_EXCHANGES:
+            self.exchanges.append(exchange)
+        else:
+            self.exchanges_left_out += 1
 
     def close(self, by: Literal["service", "client"], code: int | None, reason: str, *, lost: bool = False) -> None:
         """It ended; the first to say how is right."""

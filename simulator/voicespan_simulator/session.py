@@ -143,7 +143,7 @@ class Session:
         plan = plan_of_turn(turn, call.setup.functions, user.how)
         deed = ExchangeDeed(user, index)
         if deaf:
-            call.deed.exchanges.append(deed)
+            call.deed.add(deed)
             return
         first = call.conversation.utterances == 1
         speech_s = (user.ended_s or 0.0) - (user.began_s or 0.0)
@@ -222,7 +222,7 @@ class Session:
     def _play(self, plan: Plan, deed: ExchangeDeed) -> None:
         before = self._playing
         exchange = self._exchange = Exchange(self._call, plan, deed)
-        self._call.deed.exchanges.append(deed)
+        self._call.deed.add(deed)
 
         async def play_after_the_former() -> None:
             if before is not None:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from voicespan_simulator.deeds import ConnectionDeed, DiaryFile
+from voicespan_simulator.deeds import ConnectionDeed, DiaryFile, ExchangeDeed, UserDeed
 
 
 def test_each_connection_is_a_line_of_json_and_a_file_is_appended_to(tmp_path: Path) -> None:
@@ -21,3 +21,10 @@ def test_each_connection_is_a_line_of_json_and_a_file_is_appended_to(tmp_path: P
         "reason": "Internal error encountered.",
         "lost": False,
     }
+
+
+def test_a_connection_that_never_ends_is_kept_in_part() -> None:
+    connection = ConnectionDeed(1, "caller", "developer", "plain", 5)
+    for _ in range(1_003):
+        connection.add(ExchangeDeed(UserDeed("typed")))
+    assert (len(connection.exchanges), connection.exchanges_left_out) == (1_000, 3)
