@@ -18,6 +18,8 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span
 
 from voicespan.sdk.processors import StoreProcessor
+from voicespan.sdk.store import Store
+from voicespan.sdk.writer import Work
 from voicespan_server import app as server_app
 from voicespan_server import cli
 
@@ -26,7 +28,7 @@ PROBE_EVERY_S = 0.005
 
 def _witness(path: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    on_start, on_end = StoreProcessor.on_start, StoreProcessor.on_end
+    on_start, on_end, insert = StoreProcessor.on_start, StoreProcessor.on_end, Store._insert
 
     def note(kind: str, span: ReadableSpan) -> None:
         if span.context and span.context.trace_flags.sampled:
@@ -41,7 +43,14 @@ def _witness(path: str) -> None:
         note("end", span)
         on_end(self, span)
 
+    def inserted(self: Store, work: Work) -> None:
+        insert(self, work)
+        now_ns = time.time_ns()
+        lines = (f"kept {r.trace_id} {r.span_id} {now_ns} {r.name}\n" for r in work.records if r.signal == "traces")
+        os.write(descriptor, "".join(lines).encode())
+
     StoreProcessor.on_start, StoreProcessor.on_end = started, ended  # type: ignore[method-assign]
+    Store._insert = inserted  # type: ignore[method-assign]
 
 
 async def _probe(lateness_ns: list[int]) -> None:

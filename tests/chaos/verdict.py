@@ -76,6 +76,12 @@ def judge(
     if kills_ns and report.repeated > MAX_BATCH * runs:
         report.faults.append(f"{report.repeated} repeats are more than a batch for each kill")
     _check_sessions(report, truth, copies, kills_ns)
+    kept_ns = [
+        line.at_ns - ended[line.span_id].at_ns for line in truth if line.kind == "kept" and line.span_id in ended
+    ]
+    if kept_ns:
+        took = " / ".join(f"{percentile_ms(kept_ns, q):.0f}" for q in (0.5, 0.99, 1.0))
+        report.notes.append(f"on disk {took} ms after its end (p50 / p99 / max)")
     return report
 
 

@@ -94,6 +94,13 @@ def open_for_writing(path: Path, synchronous: Synchronous = "NORMAL") -> sqlite3
         raise StoreError(f"{path} is not a Voicespan store ({error}): move it away") from error
 
 
+def open_beside(path: Path) -> sqlite3.Connection:
+    """Another connection to a store that is open in this process: for reading, which a write-ahead log lets go on."""
+    database = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
+    database.execute("PRAGMA query_only=ON")
+    return database
+
+
 def open_in_memory() -> sqlite3.Connection:
     """A store that ends with the process."""
     return _prepared(sqlite3.connect(":memory:", check_same_thread=False), None, "NORMAL")

@@ -76,9 +76,9 @@ def close_for(tables: Tables, owner: str, send_by: str | None) -> int:
             if tables.has_span(row.trace_id, row.span_id):
                 continue
             _close(span, last_ns)
-            stored = tables.insert_record(_record(row, span), row.resource, row.scope)
+            [stored] = tables.insert_rows([(_record(row, span), row.resource, row.scope)])
             if row.queued:
-                tables.queue(stored, Signal.TRACES, send_by or owner)
+                tables.queue([(stored, Signal.TRACES)], send_by or owner)
             sessions += span.name == c.WEBSOCKET_SESSION
     tables.close_all(owner)
     return sessions

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from voicespan.guard import report_in_thread
-from voicespan.sdk.database import StoreError, Synchronous, open_for_writing, open_in_memory
+from voicespan.sdk.database import StoreError, Synchronous, open_beside, open_for_writing, open_in_memory
 from voicespan.sdk.journal import close_for
 from voicespan.sdk.owner import Owner
 from voicespan.sdk.signals import Signal
@@ -100,14 +100,19 @@ class Store:
         bounds = self._bounds
         database, self._owner, self.path = _open(self._wanted, bounds.synchronous)
         self._max_bytes = bounds.max_bytes if self.path else min(bounds.max_bytes, MAX_BYTES_IN_MEMORY)
-        self._tables = Tables(database, self._owner.name)
+        self._tables = self._reading = Tables(database, self._owner.name)
+        self._read_lock = self._lock
+        if self.path:
+            # Senders read hundreds of rows at a time; the writer is not to wait for them.
+            self._reading = Tables(open_beside(self.path), self._owner.name)
+            self._read_lock = threading.Lock()
         self._prune_at_s = float("-inf")
         self._keep_house()
         self._writer = Writer(self._commit, self._keep_house)
 
     def _begin_in_child(self) -> None:
         """After a fork the thread is gone, and neither the lock nor SQLite's connection may be shared."""
-        _LEFT_TO_THE_PARENT.append(self._tables.database)
+        _LEFT_TO_THE_PARENT.extend((self._tables.database, self._reading.database))
         self._owner.leave_to_parent()
         self._begin()
         for listener in self._fork_listeners:
@@ -142,8 +147,9 @@ class Store:
             return
         self._closed = True
         self._writer.stop(timeout_s)
-        with self._lock:
-            self._tables.database.close()
+        for lock, tables in ((self._read_lock, self._reading), (self._lock, self._tables)):
+            with lock:
+                tables.database.close()
         self._owner.release()
 
     def _commit(self, work: Work) -> None:
@@ -161,8 +167,7 @@ class Store:
         with self._transaction(queued) as tables:
             tables.insert(work.records, self._send)
             if self.path:
-                for record in work.opened.values():
-                    tables.note_open(record, queued=Signal.TRACES in self._send)
+                tables.note_open(list(work.opened.values()), queued=Signal.TRACES in self._send)
                 tables.close(work.ended)
 
     def _unless_damaged(self, use: Callable[[], T]) -> T:
@@ -177,20 +182,22 @@ class Store:
 
     def _fall_back(self, error: sqlite3.DatabaseError) -> None:
         """Go on in memory. What waits in the file stays there, for whoever can repair it."""
-        if self.path is None:
-            return
-        logger.error(
-            "%s is damaged (%s): traces are kept in memory until the process ends; move the file away, what it held "
-            "unsent (%d records) is in it",
-            self.path,
-            error,
-            self._queued.total(),
-        )
         with self._lock:
-            with suppress(sqlite3.Error):
+            if self.path is None:
+                return
+            logger.error(
+                "%s is damaged (%s): traces are kept in memory until the process ends; move the file away, "
+                "what it held unsent (%d records) is in it",
+                self.path,
+                error,
+                self._queued.total(),
+            )
+            with self._read_lock, suppress(sqlite3.Error):
+                self._reading.database.close()
                 self._tables.database.close()
-            self._tables = Tables(open_in_memory(), self._owner.name)
             self.path = None
+            self._tables = self._reading = Tables(open_in_memory(), self._owner.name)
+            self._read_lock = self._lock
             self._max_bytes = min(self._max_bytes, MAX_BYTES_IN_MEMORY)
             self._queued.clear()
 
@@ -243,20 +250,21 @@ class Store:
         """The oldest records of a signal that wait to be sent, as one request; None where none do."""
 
         def read() -> Batch | None:
-            with self._lock:
-                batch = self._tables.next_batch(signal, max_records, max_bytes)
-                if batch is None:
-                    self._queued[signal] = 0  # a neighbour's pruning is not ours to count
-                    self._oldest_s.pop(signal, None)
-                else:
-                    self._oldest_s[signal] = batch.oldest_s
-                return batch
+            with self._read_lock:
+                return self._reading.next_batch(signal, max_records, max_bytes)
 
-        return self._unless_damaged(read)
+        batch = self._unless_damaged(read)
+        if batch is not None:
+            self._oldest_s[signal] = batch.oldest_s
+        else:
+            self._oldest_s.pop(signal, None)
+            if self._queued[signal]:
+                self.queued(signal)  # a neighbour's pruning was not ours to count
+        return batch
 
     def accepted(self, batch: Batch) -> None:
         """The receiver has them."""
-        if batch.tables is not self._tables:
+        if batch.tables is not self._reading:
             return  # the file turned out to be damaged meanwhile
         with self._transaction(Counter({batch.signal: -len(batch.ids)})) as tables:
             tables.accept(batch.ids)
@@ -265,7 +273,7 @@ class Store:
 
     def rejected(self, batch: Batch, reason: str) -> None:
         """The receiver will never take them: set them aside with its reason."""
-        if batch.tables is not self._tables:
+        if batch.tables is not self._reading:
             return  # the file turned out to be damaged meanwhile
         with self._transaction(Counter({batch.signal: -len(batch.ids)})) as tables:
             tables.reject(batch.ids, reason)
@@ -284,8 +292,8 @@ class Store:
         """How many records are set aside in the store, whoever did that."""
 
         def read() -> int:
-            with self._lock:
-                return self._tables.count_rejected()
+            with self._read_lock:
+                return self._reading.count_rejected()
 
         return self._unless_damaged(read)
 
@@ -333,9 +341,9 @@ class Store:
 
         In steps. Who does not send leaves that to those who do.
         """
-        with self._lock:
-            senders = self._tables.senders(self._send)
-            others = (senders | self._tables.owners_of_open_spans()) - {self._owner.name}
+        with self._read_lock:
+            senders = self._reading.senders(self._send)
+            others = (senders | self._reading.owners_of_open_spans()) - {self._owner.name}
         gone = self._owner.gone(sorted(others))
         if not gone:
             return False

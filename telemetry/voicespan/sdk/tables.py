@@ -1,11 +1,17 @@
-"""The store's statements. Every function runs inside the caller's transaction and lock."""
+"""The store's statements. Every function runs inside the caller's transaction and lock.
+
+Each step of a statement lets go of the interpreter's lock, and beside an event loop that is busy it comes back only
+after 5 ms: so many rows go into one statement, and a commit takes a handful of steps, not one for each row.
+"""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from typing import TypeVar
 
 from voicespan.sdk import otlp
 from voicespan.sdk.records import Record
@@ -13,6 +19,8 @@ from voicespan.sdk.signals import Signal
 from voicespan.sdk.upload import Upload
 
 PRUNE_STEP_RECORDS = 200
+MAX_ROWS = 256
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +68,30 @@ class Tables:
         """After a rollback: what was interned in that transaction has no row."""
         self._envelopes.clear()
 
-    def envelope(self, body: bytes) -> int:
-        """The id of an interned prefix."""
-        if (known := self._envelopes.get(body)) is not None:
-            return known
-        self.database.execute("INSERT OR IGNORE INTO envelopes (body) VALUES (?)", (body,))
-        found: int = self.database.execute("SELECT id FROM envelopes WHERE body = ?", (body,)).fetchone()[0]
-        self._envelopes[body] = found
-        return found
+    def intern(self, bodies: Iterable[bytes]) -> None:
+        """Give prefixes their ids, where they have none yet."""
+        if unknown := list(set(bodies) - self._envelopes.keys()):
+            self.database.execute(f"INSERT OR IGNORE INTO envelopes (body) VALUES {_rows(1, unknown)}", unknown)
+            marks = ",".join("?" * len(unknown))
+            found = self.database.execute(f"SELECT body, id FROM envelopes WHERE body IN ({marks})", unknown)
+            self._envelopes.update(found.fetchall())
 
-    def insert(self, records: Iterable[Record], queued: Collection[Signal]) -> None:
+    def insert(self, records: Sequence[Record], queued: Collection[Signal]) -> None:
         """Store records; those of the `queued` signals go into the outbox too."""
-        for record in records:
-            row = self.insert_record(record, self.envelope(record.resource), self.envelope(record.scope))
-            if record.signal in queued:
-                self.queue(row, record.signal, self._owner)
+        self.intern(body for record in records for body in (record.resource, record.scope))
+        for chunk in _chunks(records):
+            rows = [(record, self._envelopes[record.resource], self._envelopes[record.scope]) for record in chunk]
+            ids = self.insert_rows(rows)
+            self.queue(
+                [(id_, record.signal) for id_, record in zip(ids, chunk, strict=True) if record.signal in queued]
+            )
 
-    def insert_record(self, record: Record, resource: int, scope: int) -> int:
-        """Store a record under envelopes that are there already; returns its id."""
-        cursor = self.database.execute(
-            "INSERT INTO records (signal, resource, scope, trace_id, span_id, parent_id, session_id, name,"
-            " start_ns, end_ns, body, written_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
+    def insert_rows(self, rows: Sequence[tuple[Record, int, int]]) -> range:
+        """Store records under envelopes that are there already; returns their ids."""
+        written_s = int(time.time())
+        values: list[str | int | bytes | None] = []
+        for record, resource, scope in rows:
+            values += (
                 record.signal,
                 resource,
                 scope,
@@ -93,14 +103,22 @@ class Tables:
                 record.start_ns,
                 record.end_ns,
                 record.body,
-                int(time.time()),
-            ),
-        )
-        return int(cursor.lastrowid or 0)
+                written_s,
+            )
+        last = self.database.execute(
+            "INSERT INTO records (signal, resource, scope, trace_id, span_id, parent_id, session_id, name,"
+            f" start_ns, end_ns, body, written_s) VALUES {_rows(12, rows)}",
+            values,
+        ).lastrowid
+        # One statement's rows get ids in a row: nobody else writes meanwhile.
+        end = (last or 0) + 1
+        return range(end - len(rows), end)
 
-    def queue(self, record: int, signal: Signal, owner: str) -> None:
-        """Put a stored record into an owner's outbox."""
-        self.database.execute("INSERT INTO outbox (record, owner, signal) VALUES (?, ?, ?)", (record, owner, signal))
+    def queue(self, records: Sequence[tuple[int, Signal]], owner: str | None = None) -> None:
+        """Put stored records into an owner's outbox, by default one's own."""
+        if records:
+            values = [value for id_, signal in records for value in (id_, owner or self._owner, signal)]
+            self.database.execute(f"INSERT INTO outbox (record, owner, signal) VALUES {_rows(3, records)}", values)
 
     def next_batch(self, signal: Signal, max_records: int, max_bytes: int) -> Batch | None:
         """The owner's oldest records of a signal that wait, as one request; None where none do."""
@@ -143,7 +161,9 @@ class Tables:
 
     def accept(self, ids: Sequence[int]) -> None:
         """A receiver has them."""
-        self.database.executemany("DELETE FROM outbox WHERE record = ?", [(record,) for record in ids])
+        self.database.execute(
+            "DELETE FROM outbox WHERE record IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),)
+        )
 
     def delete(self, ids: Sequence[int]) -> None:
         """Records that wait for nothing any more."""
@@ -151,8 +171,9 @@ class Tables:
 
     def reject(self, ids: Sequence[int], reason: str) -> None:
         """No receiver will have them: set aside with the reason."""
-        self.database.executemany(
-            "UPDATE outbox SET rejected = ? WHERE record = ?", [(reason, record) for record in ids]
+        self.database.execute(
+            "UPDATE outbox SET rejected = ? WHERE record IN (SELECT value FROM json_each(?))",
+            (reason, json.dumps(list(ids))),
         )
 
     def count_queued(self, signal: Signal) -> int:
@@ -193,26 +214,35 @@ class Tables:
 
     # --- the journal ------------------------------------------------------------------------------------------------
 
-    def note_open(self, record: Record, *, queued: bool) -> None:
-        """Note a span that has not ended, or note it anew."""
-        self.database.execute(
-            "INSERT OR REPLACE INTO open_spans (trace_id, span_id, owner, queued, resource, scope, session_id, body)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                record.trace_id,
-                record.span_id,
-                self._owner,
-                queued,
-                self.envelope(record.resource),
-                self.envelope(record.scope),
-                record.session_id or "",
-                record.body,
-            ),
-        )
+    def note_open(self, records: Sequence[Record], *, queued: bool) -> None:
+        """Note spans that have not ended, or note them anew."""
+        self.intern(body for record in records for body in (record.resource, record.scope))
+        for chunk in _chunks(records):
+            values: list[str | int | bytes] = []
+            for record in chunk:
+                values += (
+                    record.trace_id,
+                    record.span_id,
+                    self._owner,
+                    queued,
+                    self._envelopes[record.resource],
+                    self._envelopes[record.scope],
+                    record.session_id or "",
+                    record.body,
+                )
+            self.database.execute(
+                "INSERT OR REPLACE INTO open_spans"
+                f" (trace_id, span_id, owner, queued, resource, scope, session_id, body) VALUES {_rows(8, chunk)}",
+                values,
+            )
 
     def close(self, ids: Collection[tuple[str, str]]) -> None:
         """These (trace id, span id) have ended."""
-        self.database.executemany("DELETE FROM open_spans WHERE trace_id = ? AND span_id = ?", list(ids))
+        for chunk in _chunks(list(ids)):
+            self.database.execute(
+                f"DELETE FROM open_spans WHERE (trace_id, span_id) IN (VALUES {_rows(2, chunk)})",
+                [value for pair in chunk for value in pair],
+            )
 
     def close_all(self, owner: str) -> None:
         """An owner has no open spans any more."""
@@ -273,3 +303,15 @@ class Tables:
             for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Parts of what goes into one statement: 32,766 values are the most that SQLite takes."""
+    for start in range(0, len(items), MAX_ROWS):
+        yield items[start : start + MAX_ROWS]
+
+
+def _rows(columns: int, rows: Sized) -> str:
+    """`(?, ?), (?, ?)` and so on."""
+    row = f"({', '.join('?' * columns)})"
+    return ", ".join([row] * len(rows))
