@@ -17,7 +17,7 @@ from urllib.error import URLError
 from chaos.load import Callers
 from chaos.relay import Relay
 from chaos.server import TruthfulServer
-from chaos.verdict import SESSION, Report, judge, percentile_ms, read_truth
+from chaos.verdict import SESSION, WINDOW_MS, Report, judge, percentile_ms, read_truth
 from support.collector import CollectorProcess
 from voicespan.sdk import maintenance
 from voicespan_simulator.process import SimulatorProcess
@@ -55,9 +55,10 @@ class Scene:
             assert time.monotonic() < deadline, f"not drained:\n{self.server.log[-4000:]}"
             await asyncio.sleep(0.05)
 
-    def judge(self, name: str, kills_ns: list[int], runs: int) -> Report:
+    def judge(self, name: str, kills_ns: list[int], runs: int, window_ms: float = WINDOW_MS) -> Report:
         """The verdict on all that happened here."""
-        return judge(name, read_truth(self.server.truth), self.relay.spans.all(), kills_ns, runs)
+        truth = read_truth(self.server.truth)
+        return judge(name, truth, self.relay.spans.all(), kills_ns, runs=runs, window_ms=window_ms)
 
 
 @asynccontextmanager
@@ -78,7 +79,7 @@ async def scene(
             server.dispose()
 
 
-async def kills(binary: Path, *, rounds: int, seed: int, callers: int = 4) -> Report:
+async def kills(binary: Path, *, rounds: int, seed: int, callers: int = 4, window_ms: float = WINDOW_MS) -> Report:
     """SIGKILL and SIGTERM in turn, at random moments of calls that go on; the next start takes over."""
     rng = random.Random(seed)
     kills_ns: list[int] = []
@@ -94,7 +95,7 @@ async def kills(binary: Path, *, rounds: int, seed: int, callers: int = 4) -> Re
         await it.start()
         await it.drained()
         await it.signal(signal.SIGTERM)
-        return it.judge("kills", kills_ns, rounds)
+        return it.judge("kills", kills_ns, rounds, window_ms)
 
 
 async def worker_kills(binary: Path, *, rounds: int, seed: int, callers: int = 4) -> Report:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from support.received import ReceivedSpan
 
-# What is promised to be on disk that long after it ended.
-WINDOW_NS = 50_000_000
+# What is promised to be on disk that long after it ended, where the process gets a processor when it asks for one.
+WINDOW_MS = 50.0
 # A kill between a receiver's answer and the store's note of it repeats that batch: the sender's bound.
 MAX_BATCH = 512
 SESSION = "WebSocket Session"
@@ -56,9 +56,15 @@ def read_truth(path: Path) -> list[Witnessed]:
 
 
 def judge(
-    name: str, truth: Sequence[Witnessed], received: Sequence[ReceivedSpan], kills_ns: Sequence[int] = (), runs: int = 1
+    name: str,
+    truth: Sequence[Witnessed],
+    received: Sequence[ReceivedSpan],
+    kills_ns: Sequence[int] = (),
+    *,
+    runs: int = 1,
+    window_ms: float = WINDOW_MS,
 ) -> Report:
-    """Compare. What ended within 50 ms before one of `kills_ns`, the SIGKILLs, may be lost; it is counted apart."""
+    """Compare. What ended within the window before one of `kills_ns`, the SIGKILLs, may be lost: it counts apart."""
     report = Report(name, runs)
     copies: dict[str, list[ReceivedSpan]] = defaultdict(list)
     for span in received:
@@ -68,14 +74,14 @@ def judge(
     report.received = len(ended.keys() & copies.keys())
     for line in ended.values():
         if line.span_id not in copies:
-            _missing(report, line, kills_ns)
+            _missing(report, line, kills_ns, window_ms)
     report.repeated = sum(len(spans) - 1 for spans in copies.values())
     for spans in copies.values():
         if len({span.raw for span in spans}) > 1:
             report.faults.append(f"{spans[0].name} {spans[0].span_id} arrived in two versions")
     if kills_ns and report.repeated > MAX_BATCH * runs:
         report.faults.append(f"{report.repeated} repeats are more than a batch for each kill")
-    _check_sessions(report, truth, copies, kills_ns)
+    _check_sessions(report, truth, copies, kills_ns, window_ms)
     kept_ns = [
         line.at_ns - ended[line.span_id].at_ns for line in truth if line.kind == "kept" and line.span_id in ended
     ]
@@ -85,9 +91,9 @@ def judge(
     return report
 
 
-def _missing(report: Report, line: Witnessed, kills_ns: Sequence[int]) -> None:
+def _missing(report: Report, line: Witnessed, kills_ns: Sequence[int], window_ms: float) -> None:
     before_ns = min((kill_ns - line.at_ns for kill_ns in kills_ns if kill_ns >= line.at_ns), default=None)
-    if before_ns is not None and before_ns <= WINDOW_NS:
+    if before_ns is not None and before_ns / 1e6 <= window_ms:
         report.lost_in_window += 1
         report.window_ms = max(report.window_ms, before_ns / 1e6)
         return
@@ -97,7 +103,11 @@ def _missing(report: Report, line: Witnessed, kills_ns: Sequence[int]) -> None:
 
 
 def _check_sessions(
-    report: Report, truth: Sequence[Witnessed], copies: dict[str, list[ReceivedSpan]], kills_ns: Sequence[int]
+    report: Report,
+    truth: Sequence[Witnessed],
+    copies: dict[str, list[ReceivedSpan]],
+    kills_ns: Sequence[int],
+    window_ms: float,
 ) -> None:
     traces: dict[str, list[ReceivedSpan]] = defaultdict(list)
     for spans in copies.values():
@@ -109,7 +119,7 @@ def _check_sessions(
             session = copies[line.span_id][0]
             report.recovered += session.attributes.get("error.type") == "process_died"
             report.faults += _miscounted(session, traces[session.trace_id])
-        elif not any(0 <= kill_ns - line.at_ns <= WINDOW_NS for kill_ns in kills_ns):
+        elif not any(0 <= (kill_ns - line.at_ns) / 1e6 <= window_ms for kill_ns in kills_ns):
             report.faults.append(f"a session was never closed: trace {line.trace_id}")
 
 
