@@ -19,6 +19,8 @@ _SCHEDULING: dict[str, Scheduling] = {"INTERRUPT": "interrupt", "WHEN_IDLE": "wh
 class Sender:
     """One connection's side of the conversation. Remembers what no single message tells: calls without ids, a seed."""
 
+    __slots__ = ("_seeds_history", "_unnamed")
+
     def __init__(self, *, seeds_history: bool = False) -> None:
         self._seeds_history = seeds_history
         self._unnamed: dict[str, deque[str]] = {}

@@ -26,6 +26,19 @@ MAX_HANDLES = 1024
 class Call:
     """A session of the program: one connection, or several, each resuming the one before."""
 
+    __slots__ = (
+        "__weakref__",
+        "_calls",
+        "_ended",
+        "_resumable",
+        "_timer",
+        "connection",
+        "due_s",
+        "going_away",
+        "identity",
+        "session",
+    )
+
     def __init__(self, calls: Calls, identity: Identity, session: VoiceSession) -> None:
         self._calls = calls
         self.identity = identity

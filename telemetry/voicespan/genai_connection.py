@@ -42,6 +42,20 @@ _NOTHING: Unsent | None = None
 class Connection:
     """One `AsyncSession`, from the dial to its end. `live` is false once it has ended."""
 
+    __slots__ = (
+        "_audio",
+        "_audio_sent",
+        "_call",
+        "_feed",
+        "_mime_type",
+        "_sender",
+        "_session",
+        "_setup",
+        "_translator",
+        "_unsent",
+        "live",
+    )
+
     def __init__(self, call: Call, setup: Setup) -> None:
         self._call = call
         self._session = call.session
