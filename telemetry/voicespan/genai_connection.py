@@ -20,6 +20,7 @@ from voicespan.genai_calls import Call
 from voicespan.genai_errors import GOING_AWAY, NORMAL, close_of, ended_connection, error_type
 from voicespan.genai_setup import Setup
 from voicespan.guard import guarded, report
+from voicespan.session import VoiceSession
 from voicespan.wire_view import View, view
 
 _RATE = re.compile(r"audio/pcm(?:.*rate=(\d+))?")
@@ -68,6 +69,11 @@ class Connection:
         self._mime_type: str | None = None
         self._audio = False
         self.live = True
+
+    @property
+    def session(self) -> VoiceSession:
+        """The session that it belongs to."""
+        return self._session
 
     # --- the connection ---------------------------------------------------------------------------------------------
 

@@ -101,7 +101,8 @@ class Patches:
             await opened.__aexit__(None, None, None)
 
 
-def _connection_of(session: live.AsyncSession) -> Connection | None:
+def connection_of(session: live.AsyncSession) -> Connection | None:
+    """What watches a session, while it is open; None for one that is not watched."""
     connection: Connection | None = session.__dict__.get(_CONNECTION)
     return connection if connection is not None and connection.live else None
 
@@ -143,7 +144,7 @@ def _realtime_input(original: Method) -> Method:
 def _sending(tell: Tell, original: Method) -> Method:
     @functools.wraps(original)
     async def send(self: live.AsyncSession, *args: Any, **kwargs: Any) -> Any:
-        connection = _connection_of(self)
+        connection = connection_of(self)
         unsent = tell(connection, kwargs) if connection else None
         if connection is None or unsent is None:
             return await original(self, *args, **kwargs)
@@ -161,7 +162,7 @@ def _sending(tell: Tell, original: Method) -> Method:
 def _close(original: Method) -> Method:
     @functools.wraps(original)
     async def close(self: live.AsyncSession, *args: Any, **kwargs: Any) -> Any:
-        if connection := _connection_of(self):
+        if connection := connection_of(self):
             connection.left(None)
         return await original(self, *args, **kwargs)
 

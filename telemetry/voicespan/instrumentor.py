@@ -34,8 +34,11 @@ from voicespan.live_settings import LiveSettings, settings_from_environment
 from voicespan.start import Providers
 
 if TYPE_CHECKING:
+    from google.genai.live import AsyncSession
+
     from voicespan.genai_patch import Patches
     from voicespan.genai_program import Program
+    from voicespan.session import VoiceSession
 
 INSTRUMENTS = ("google-genai >= 2, < 4",)
 
@@ -92,3 +95,15 @@ class GeminiLiveInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             atexit.unregister(_State.program.calls.end_all)
             _State.program.calls.end_all("uninstrumented")
         _State.patches = _State.program = None
+
+
+def session_of(connected: AsyncSession) -> VoiceSession | None:
+    """What is told of a session that google-genai connected; None where nothing is.
+
+    A program that knows of its instrumentation can add to it: run a tool inside its span (`voicespan.in_tool`), tell
+    what its loudspeaker played (`PlaybackStarted`, `PlaybackStopped`).
+    """
+    from voicespan.genai_patch import connection_of  # noqa: PLC0415
+
+    connection = connection_of(connected)
+    return connection.session if connection else None

@@ -75,9 +75,12 @@ def start_session(
 
 
 @contextmanager
-def in_tool(session: VoiceSession, call_id: str) -> Iterator[None]:
-    """While a tool's handler runs: spans that it starts stand under the call's. Enter and leave it in one task."""
-    context = session.tool_context(call_id)
+def in_tool(session: VoiceSession | None, call_id: str | None) -> Iterator[None]:
+    """While a tool's handler runs: spans that it starts stand under the call's. Enter and leave it in one task.
+
+    Without a session, or for a call that is not open, it does nothing.
+    """
+    context = session.tool_context(call_id) if session and call_id else None
     if context is None:
         yield
         return

@@ -31,8 +31,8 @@ from support.fake_live import (
 )
 from support.received import ReceivedSpan, render_tree
 from support.telling import Recorder, named
-from voicespan import TraceShape, session_context
-from voicespan.instrumentor import GeminiLiveInstrumentor
+from voicespan import TraceShape, in_tool, session_context
+from voicespan.instrumentor import GeminiLiveInstrumentor, session_of
 from voicespan.live_settings import LiveSettings, settings_from_environment
 
 __all__ = ["wire"]
@@ -166,6 +166,21 @@ async def test_a_tool_runs_from_its_call_to_its_response(
     assert tool.attributes["voicespan.tool.outcome"] == "error"
     assert tool.status == "ERROR"
     assert turn.attributes["voicespan.turn.start_source"] == "client_content"
+
+
+async def test_a_program_that_knows_of_it_runs_its_tool_inside_the_tools_span(
+    wire: Wire, recorder: Recorder, instrument: Instrument
+) -> None:
+    instrument()
+    async with client().aio.live.connect(model=MODEL) as session:
+        wire.last.push(call())
+        await anext(session.receive())
+        with in_tool(session_of(session), "c-1"), recorder.provider.get_tracer("app").start_as_current_span("look up"):
+            pass
+        with in_tool(session_of(session), "c-2"):
+            assert not trace.get_current_span().get_span_context().is_valid
+    assert session_of(session) is None
+    assert only(recorder.spans(), "look up").parent_span_id == only(recorder.spans(), "tool-search_nearby").span_id
 
 
 async def test_calls_without_ids_are_answered_by_name(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
