@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +27,8 @@ class CollectorProcess:
     """Runs between start() and stop() or kill(); a later start() takes the same ports and the same queue on disk.
 
     A leg whose sink is None goes nowhere. `env` is added last and so can override everything; `overrides` are keys of
-    the configuration itself, such as "exporters::debug::verbosity", for what no variable switches.
+    the configuration itself, such as "exporters::debug::verbosity", for what no variable switches. Of several `configs`
+    the later ones are laid over the first.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class CollectorProcess:
         env: Mapping[str, str] | None = None,
         overrides: Mapping[str, str | int] | None = None,
         storage: Path | None = None,
+        configs: Sequence[Path] = (CONFIG,),
     ) -> None:
         self._binary = binary
         self._temporary = None if storage else tempfile.TemporaryDirectory(prefix="otelcol-")
@@ -60,6 +62,7 @@ class CollectorProcess:
             **({"LOG_EXPORTERS": "[otlp_http/loki]"} if loki else {}),  # off by default
             **(env or {}),
         }
+        self._configs = [f"--config={path}" for path in configs]
         self._overrides = [f"--config=yaml:{key}: {value}" for key, value in (overrides or {}).items()]
         self._lines: Inbox[str] = Inbox()
         self._process: subprocess.Popen[str] | None = None
@@ -93,7 +96,7 @@ class CollectorProcess:
         """Returns when the health check answers 200. Raises AssertionError with the log where it does not."""
         seen = len(self._lines.all())
         self._process = subprocess.Popen(
-            [self._binary, "--config", CONFIG, *self._overrides],
+            [self._binary, *self._configs, *self._overrides],
             env=minimal_env(self._env),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -171,10 +174,10 @@ def minimal_env(env: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], **env}
 
 
-def validate(binary: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """`otelcol validate` of the repository's configuration under these variables."""
+def validate(binary: Path, env: Mapping[str, str], *configs: Path) -> subprocess.CompletedProcess[str]:
+    """`otelcol validate` of the repository's configuration, or of others, under these variables."""
     return subprocess.run(
-        [binary, "validate", "--config", CONFIG],
+        [binary, "validate", *(f"--config={path}" for path in configs or (CONFIG,))],
         env=minimal_env(env),
         capture_output=True,
         text=True,

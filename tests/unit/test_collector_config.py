@@ -132,12 +132,19 @@ def test_a_span_leaves_within_the_second_in_which_it_came() -> None:
         assert CONFIG["exporters"][name]["sending_queue"]["batch"]["flush_timeout"] == "200ms"
 
 
+def test_the_agent_masks_what_the_collector_masks() -> None:
+    agent = yaml.safe_load(with_defaults((REPOSITORY / "deploy/collector/agent.yaml").read_text()))
+    assert agent["processors"]["redaction/secrets"] == CONFIG["processors"]["redaction/secrets"]
+    for pipeline in agent["service"]["pipelines"].values():
+        assert pipeline["processors"] == ["memory_limiter", "redaction/secrets"]
+
+
 def test_the_status_is_masked_for_the_same_secrets_as_the_attributes() -> None:
     (statement,) = CONFIG["processors"]["transform/secrets_in_status"]["trace_statements"]
-    for pattern in CONFIG["processors"]["redaction/secrets"]["blocked_values"]:
-        # Two are written differently inside an alternation; both say the same.
-        same = pattern.replace("(?i)bearer", "(?i:bearer)").replace("(?:key", "(key")
-        assert same.replace("\\", "\\\\") in statement, pattern
+    # Here a group, there none: OTTL's replacement refers to no group.
+    patterns = "|".join(CONFIG["processors"]["redaction/secrets"]["blocked_values"]).replace("(?:key|", "(key|")
+    escaped = patterns.replace("\\", "\\\\")
+    assert statement == f'replace_pattern(span.status.message, "{escaped}", "****")'
 
 
 def test_the_projection_goes_by_the_names_that_the_library_writes() -> None:
