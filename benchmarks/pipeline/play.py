@@ -59,6 +59,46 @@ class Alarm:
         return self.fired == {self.incident.alert} and self.now is not None and self.now >= 2 * (self.usual or 0.0)
 
 
+@dataclass(frozen=True)
+class Played:
+    """All of it. `clean` is what fired on the clean day; `panels` says of each whether all its queries gave data."""
+
+    calls: Calls
+    told: dict[str, int]
+    arrivals: Sequence[Arrival]
+    alarms: Sequence[Alarm]
+    clean: frozenset[str]
+    panels: Sequence[tuple[BoardPanel, dict[str, float], bool]]
+
+    @property
+    def good(self) -> bool:
+        """Everything arrived, every panel has data, every incident its alert, and the clean day none."""
+        return (
+            all(arrival.arrived == arrival.owed for arrival in self.arrivals)
+            and all(full for _, _, full in self.panels)
+            and all(alarm.good for alarm in self.alarms)
+            and not self.clean
+        )
+
+
+def run(
+    stack: Stack, simulator: SimulatorProcess, *, calls: int, at_once: int, everything_shown: Callable[[], None]
+) -> Played:
+    """Play it all. `everything_shown` is called when the dashboards have all that they will have."""
+    with told_services(stack) as services:
+        with server(stack, simulator) as process:
+            placed = asyncio.run(place_calls(process.voice_url, calls, at_once))
+            arrived = arrivals(stack, placed)
+            alarms = told_alarms(stack)
+        clean = fired_on_a_clean_day(stack)
+    staged = staged_alarms(stack, simulator)
+    alarms += [next(staged), next(staged)]
+    panels = panels_with_data(stack)
+    everything_shown()
+    alarms += staged
+    return Played(placed, {service.name: service.calls for service in services}, arrived, alarms, clean, panels)
+
+
 @contextmanager
 def told_services(stack: Stack) -> Iterator[list[Service]]:
     """A clean day, and each incident that is a manner of calling, all at once."""

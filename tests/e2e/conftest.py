@@ -26,18 +26,44 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def collector_binary() -> Path:
     """The collector that scripts/build-collector gives; skips where there is none, unless VOICESPAN_REQUIRE_ALL=1."""
+    return binary("build-collector")
+
+
+@pytest.fixture(scope="session")
+def jaeger_binary() -> Path:
+    """The Jaeger of scripts/build-jaeger. Only where all tests are required is it built."""
+    return binary("build-jaeger", *BUILT)
+
+
+@pytest.fixture(scope="session")
+def prometheus_binary() -> Path:
+    """The Prometheus of scripts/build-prometheus, likewise."""
+    return binary("build-prometheus", *BUILT)
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Its tool, likewise."""
+    return binary("build-prometheus", *BUILT, "promtool")
+
+
+REQUIRED = os.environ.get("VOICESPAN_REQUIRE_ALL") == "1"
+BUILT = () if REQUIRED else ("--built",)
+
+
+def binary(script: str, *arguments: str) -> Path:
     found = subprocess.run(
-        [REPOSITORY / "scripts" / "build-collector"],
+        [REPOSITORY / "scripts" / script, *arguments],
         env={"PYTHON": sys.executable, **os.environ},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
         check=False,
     )
     if found.returncode == 0:
         return Path(found.stdout.strip())
     reason = found.stderr.strip().splitlines()[-1] if found.stderr.strip() else f"exit {found.returncode}"
-    if os.environ.get("VOICESPAN_REQUIRE_ALL") == "1":
+    if REQUIRED:
         pytest.fail(f"{reason}\n{found.stderr}")
     pytest.skip(reason)
 

@@ -1,0 +1,96 @@
+"""Real calls and incidents in a real Prometheus: what the panels show, what fires. `make pipeline` plays more of it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from benchmarks.pipeline import play
+from benchmarks.pipeline.incidents import INCIDENTS
+from benchmarks.pipeline.panels import boards
+from benchmarks.pipeline.render import page
+
+from support.backends import JaegerSpan
+from support.collector import REPOSITORY
+from support.stack import Binaries, Stack
+from voicespan_simulator.process import SimulatorProcess
+
+pytestmark = [pytest.mark.e2e, pytest.mark.collector]
+RULES = REPOSITORY / "deploy/prometheus"
+
+
+@dataclass
+class Seen:
+    """What was read while everything ran."""
+
+    played: play.Played
+    exemplars: dict[str, list[JaegerSpan]] = field(default_factory=dict)
+    pages: dict[str, str] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def seen(collector_binary: Path, jaeger_binary: Path, prometheus_binary: Path, simulator: SimulatorProcess) -> Seen:
+    exemplars: dict[str, list[JaegerSpan]] = {}
+    pages: dict[str, str] = {}
+    binaries = Binaries(collector_binary, jaeger_binary, prometheus_binary)
+    with Stack(binaries, faster=play.FASTER) as stack:
+
+        def read() -> None:
+            for histogram in (
+                "voicespan_time_to_first_audio_seconds_bucket",
+                "gen_ai_execute_tool_duration_seconds_bucket",
+            ):
+                ids = [e["trace_id"] for e in stack.prometheus.exemplars(f'{histogram}{{job="{play.SERVICE}"}}')]
+                exemplars[histogram] = stack.jaeger.trace(ids[-1]) if ids else []
+            for board in boards():
+                pages[board.uid] = page(board, stack.prometheus, span_s=120)
+
+        played = play.run(stack, simulator, calls=6, at_once=3, everything_shown=read)
+    return Seen(played, exemplars, pages)
+
+
+def test_everything_arrives_everywhere(seen: Seen) -> None:
+    assert seen.played.calls.turns == 12
+    assert [(a.destination, a.arrived) for a in seen.played.arrivals if a.arrived != a.owed] == []
+
+
+def test_every_query_of_every_panel_gives_something(seen: Seen) -> None:
+    assert len(seen.played.panels) > 50
+    assert [(p.board, p.title, shown) for p, shown, full in seen.played.panels if not full] == []
+
+
+@pytest.mark.parametrize("name", [incident.name for incident in INCIDENTS])
+def test_an_incident_fires_its_own_alert_and_shows_on_its_panel(seen: Seen, name: str) -> None:
+    [alarm] = [alarm for alarm in seen.played.alarms if alarm.incident.name == name]
+    assert alarm.fired == {alarm.incident.alert}
+    assert alarm.good, f"{alarm.series}: {alarm.now}, usually {alarm.usual}"
+
+
+def test_a_clean_day_fires_nothing(seen: Seen) -> None:
+    assert seen.played.told["clean-day"] > 20
+    assert seen.played.clean == frozenset()
+
+
+def test_exemplars_lead_to_the_trace_of_a_real_call(seen: Seen) -> None:
+    for histogram, spans in seen.exemplars.items():
+        assert "WebSocket Session" in {span.name for span in spans}, histogram
+    assert any(span.name.startswith("tool-") for span in seen.exemplars["gen_ai_execute_tool_duration_seconds_bucket"])
+
+
+def test_a_dashboard_can_be_looked_at_without_grafana(seen: Seen) -> None:
+    for board in boards():
+        text = seen.pages[board.uid]
+        assert [panel.title for panel in board.panels if panel.title not in text.replace("&#x27;", "'")] == []
+        assert "no data" not in text, board.uid
+        assert text.count("<polyline") >= sum(panel.kind == "timeseries" for panel in board.panels)
+
+
+def test_the_rules_fire_for_what_they_should(promtool: Path) -> None:
+    for command in (
+        ["check", "rules", "--lint=all", "--lint-fatal", "alerts.yml"],
+        ["test", "rules", "alerts_test.yml"],
+    ):
+        done = subprocess.run([promtool, *command], cwd=RULES, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
