@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from opentelemetry import _logs, metrics, trace
@@ -51,12 +51,18 @@ class Pipeline:
     media: Media | None
     senders: Mapping[Signal, Sender]
     endpoints: Mapping[Signal, Endpoint]
+    _ended: bool | None = field(default=None, init=False)
 
     def shutdown(self, timeout_s: float = 5.0) -> bool:
         """Bring out what waits, within a bound even where the receiver hangs; blocks, so call it in a thread.
 
-        True where everything was accepted; what was not stays in the store for the next start.
+        True where everything was accepted; what was not stays in the store for the next start. Once is enough.
         """
+        if self._ended is None:
+            self._ended = self._shut_down(timeout_s)
+        return self._ended
+
+    def _shut_down(self, timeout_s: float) -> bool:
         deadline_s = time.monotonic() + timeout_s
 
         def left_s() -> float:

@@ -190,6 +190,7 @@ def test_each_signal_has_variables_of_its_own(tmp_path: Path) -> None:
     }
     assert pipeline.scores is None
     assert pipeline.shutdown(5)
+    assert pipeline.shutdown(5), "twice does no harm"
 
 
 def test_logs_that_nobody_sends_do_not_wait(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
+from chaos.disk import small_disk
 from voicespan.sdk import database as database_module
 from voicespan.sdk.database import StoreError, open_for_reading, open_for_writing
 from voicespan.sdk.processors import StoreProcessor
@@ -340,6 +341,21 @@ def test_a_place_that_cannot_be_written_keeps_traces_in_memory(
     with reader_of(store) as traces:
         assert [summary.name for summary in traces.latest(10)] == ["one"]
     store.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a read-only file system is a tmpfs here, which only root can mount")
+def test_a_read_only_file_system_keeps_traces_in_memory(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        with small_disk() as disk:
+            Store(disk / "traces.db").close()
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+            store = Store(disk / "traces.db", send=[Signal.TRACES])
+            end_spans(store, "one")
+            assert store.stats().in_memory
+            assert f"{disk}/traces.db cannot be opened" in caplog.text
+            store.close()
+    except PermissionError as error:
+        pytest.skip(str(error))
 
 
 def test_a_damaged_file_is_named_and_left_alone(path: Path, caplog: pytest.LogCaptureFixture) -> None:
