@@ -203,7 +203,7 @@ class Store:
 
     @contextmanager
     def _transaction(self, queued: Counter[Signal] | None = None) -> Iterator[Tables]:
-        """Commit what is done inside, and with it, before anybody else reads, the change in what is `queued`."""
+        """Commit what is done inside, and then note the change in what is `queued`."""
         with self._lock:
             try:
                 with self._tables.database:
@@ -304,7 +304,7 @@ class Store:
             written=self._written,
             dropped=self._lost + self._writer.dropped,
             recovered_sessions=self._recovered,
-            queued={signal: self._queued[signal] for signal in Signal if signal in self._send},
+            queued={signal: max(0, self._queued[signal]) for signal in Signal if signal in self._send},
             oldest_age_s={signal: max(0.0, now_s - oldest_s) for signal, oldest_s in self._oldest_s.copy().items()},
             size_bytes=size_on_disk(self.path) if self.path else 0,
             in_memory=self.path is None,
