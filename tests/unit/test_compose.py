@@ -15,7 +15,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 BUILDER = yaml.safe_load((REPOSITORY / "deploy/collector/builder.yaml").read_text())
 PINNED = re.compile(r"^[a-z0-9./-]+:v?\d[\w.-]*\d[\w.-]*$|^[a-z0-9./-]+:RELEASE\.[\dTZ-]+$")
-LANGFUSE = {"langfuse-web", "langfuse-worker", "postgres", "clickhouse", "minio", "redis"}
+LANGFUSE = {"langfuse-web", "langfuse-gate", "langfuse-worker", "postgres", "clickhouse", "minio", "redis"}
 
 
 def environment(service: str) -> dict[str, str | None]:
