@@ -26,10 +26,11 @@ Side = Literal["input", "output"]
 
 # Kept of each side of a turn, the newest.
 MAX_S = 60.0
-# Sound before the moment at which the user's speech was noticed, and after its end: a detector is late, and a word's
-# last consonants are quiet.
+# Sound before the user's speech, and after its end: a word's first and last consonants are quiet.
 LEAD_S = 0.5
 TAIL_S = 0.3
+# A detector notices speech late, and its word takes a while to come: speech may have begun so much earlier.
+NOTICED_WITHIN_S = 2.0
 # How long the end of a session may wait for its last turns. What is waited for takes milliseconds.
 FINISH_S = 0.5
 _SAMPLE_BYTES = 2
@@ -39,15 +40,16 @@ _SAMPLE_BYTES = 2
 class Clip:
     """One side of a turn, 16-bit little-endian mono, in the pieces in which it passed.
 
-    `until_bytes` is where it ends, if before the end of the pieces. With `search` nobody said where its speech begins.
-    `cut`: it was longer, and its oldest part was dropped.
+    `noticed_bytes` is where somebody noticed that the user speaks: from that utterance on it is kept, and from the last
+    one where nobody did. `until_bytes` is where the clip ends, if before the end of the pieces. `cut`: it was longer,
+    and its oldest part was dropped.
     """
 
     side: Side
     pieces: Sequence[bytes]
     rate_hz: int
+    noticed_bytes: int | None = None
     until_bytes: int | None = None
-    search: bool = False
     cut: bool = False
 
     @property
@@ -56,9 +58,11 @@ class Clip:
         return sum(map(len, self.pieces))
 
     def wav(self) -> tuple[bytes, bool]:
-        """A WAV file, and whether its oldest part is missing. Joins, and may search: milliseconds for a long one."""
+        """A WAV file, and whether its oldest part is missing. Joins and searches: milliseconds for a long one."""
         pcm = b"".join(self.pieces)[: self.until_bytes]
-        start = utterance_start(pcm, self.rate_hz, LEAD_S) if self.search else 0
+        start = 0
+        if self.side == "input":
+            start = utterance_start(pcm, self.rate_hz, LEAD_S, self.noticed_bytes)
         return wav(pcm[start:], self.rate_hz), self.cut and start == 0
 
 
@@ -120,20 +124,22 @@ class Microphone:
         sent_ns = [at_ns for at_ns, _ in frames]
         pieces = [pcm for _, pcm in frames]
         end = bisect_right(sent_ns, end_ns)
-        began_ns = self._began_ns
-        known = began_ns is not None and began_ns <= end_ns
-        start = self._back(pieces, bisect_right(sent_ns, began_ns), LEAD_S) if known and began_ns is not None else 0
+        start, noticed = 0, None
+        if self._began_ns is not None and self._began_ns <= end_ns:
+            began = bisect_right(sent_ns, self._began_ns)
+            start = self._back(pieces, began, NOTICED_WITHIN_S)
+            noticed = sum(map(len, pieces[start:began]))
+            self._began_ns = None
         clip = Clip(
             "input",
             pieces[start : self._on(pieces, end, TAIL_S)] if end else (),
             self._rate_hz,
-            search=not known,
+            noticed,
             cut=self._dropped and start == 0,
         )
         self._frames = deque(frames[end:])
         self._bytes = sum(map(len, pieces[end:]))
         self._dropped = False
-        self._began_ns = None if known else began_ns
         return clip
 
     def _back(self, pieces: Sequence[bytes], at: int, seconds: float) -> int:
@@ -176,7 +182,8 @@ class Answer:
             until = round(heard_s * self.rate_hz) * _SAMPLE_BYTES - self.dropped_bytes
         if (until is not None and until <= 0) or not self.kept_bytes:
             return None
-        return Clip("output", tuple(self.pieces), self.rate_hz, until, cut=self.dropped_bytes > 0)
+        cut = self.dropped_bytes > 0
+        return Clip("output", tuple(self.pieces), self.rate_hz, until_bytes=until, cut=cut)
 
 
 Then = Callable[[Sequence[Kept]], None]

@@ -25,11 +25,11 @@ def wav(pcm: bytes, rate_hz: int) -> bytes:
     return head + pcm
 
 
-def utterance_start(pcm: bytes, rate_hz: int, lead_s: float) -> int:
-    """The byte at which the last utterance begins, less `lead_s` seconds; 0 where nothing stands out.
+def utterance_start(pcm: bytes, rate_hz: int, lead_s: float, noticed: int | None = None) -> int:
+    """The byte at which an utterance begins, less `lead_s` seconds: the last, or the one going on at byte `noticed`.
 
     Searched backwards: speech goes back to where it is quiet for longer than a pause. A room as loud as a quiet voice
-    is taken for speech, and then more is kept, not less.
+    is taken for speech, and then more is kept, not less. 0 where nothing stands out.
     """
     apart = max(1, round(rate_hz * PAIR_S))
     block = apart * 2 * PAIRS + 1
@@ -46,9 +46,9 @@ def utterance_start(pcm: bytes, rate_hz: int, lead_s: float) -> int:
     loud = [at for at, level in enumerate(levels) if level >= peak * BELOW_PEAK] if peak else []
     if not loud:
         return 0
-    begin = loud[-1]
+    begin = loud[-1] if noticed is None else noticed // 2 // step
     for at in reversed(loud):
         if (begin - at) * step > PAUSE_S * rate_hz:
             break
-        begin = at
+        begin = min(begin, at)
     return max(0, begin * step - round(lead_s * rate_hz)) * 2

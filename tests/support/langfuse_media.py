@@ -33,7 +33,7 @@ class Medium:
     content_type: str
     content_length: int
     links: list[tuple[str, str, str]] = field(default_factory=list)  # trace, observation, field
-    content: bytes | None = None
+    content: bytes | None = field(default=None, repr=False)
     reported: list[tuple[int, str | None]] = field(default_factory=list)
 
     @property

@@ -116,10 +116,8 @@ def test_a_turn_carries_the_users_speech_and_the_answer() -> None:
     told.feed(ev.OutputTranscript("there"))
     told.ends()
     rate, said, cut = told.shelf.read("input")
-    # Half a second ahead of what was noticed, up to the decision.
-    assert (rate, cut, len(said)) == (16_000, False, round(2.0 * 16_000) * 2)
-    assert said[: len(silence(0.5))] == silence(0.5)
-    assert said[len(silence(0.5)) :].startswith(tone(0.5))
+    # From half a second ahead of it, up to the decision.
+    assert (rate, cut, said) == (16_000, False, silence(0.5) + tone(0.5) + silence(1.0))
     assert told.shelf.read("output") == (RATE, ANSWER, False)
     assert told.messages("Turn 1", "input")[-1] == {
         "role": "user",
@@ -189,6 +187,19 @@ def test_where_nobody_says_when_speech_begins_it_is_found_in_the_sound() -> None
     assert len(said) - len(said.lstrip(b"\0")) == pytest.approx(len(silence(0.5)), abs=len(silence(0.02)))
     assert len(said) == pytest.approx(len(silence(0.5 + 0.5 + 1.0 + 0.5 + 0.3)), abs=len(silence(0.1)))
     assert not cut, "only silence was left out"
+
+
+def test_a_detector_that_is_late_costs_no_word() -> None:
+    told = Told()
+    told.hears(silence(5.0) + tone(1.0))
+    told.feed(ev.ActivityStart("server"))
+    told.hears(tone(0.5) + silence(3.0) + tone(0.5))
+    told.feed(ev.InputTranscript("a long pause inside"), ev.ActivityEnd("server"))
+    told.answers(ANSWER)
+    told.ends()
+    _, said, _ = told.shelf.read("input")
+    assert said.startswith(silence(0.5) + tone(1.0))
+    assert len(said) == len(silence(0.5 + 1.0 + 0.5 + 3.0 + 0.5))
 
 
 def test_what_is_said_over_an_answer_is_the_next_turns() -> None:

@@ -46,3 +46,9 @@ def test_a_reader_finds_what_was_written(rate_hz: int) -> None:
 def test_the_last_utterance_is_found_with_half_a_second_ahead(name: str, pcm: bytes, begins_s: float) -> None:
     assert utterance_start(pcm, 16_000, 0.5) / 32_000 == pytest.approx(begins_s, abs=0.03), name
     assert utterance_start(pcm, 16_000, 0.5) % 2 == 0
+
+
+def test_the_utterance_that_was_noticed_is_kept_whole_whatever_pauses_follow() -> None:
+    pcm = silence(5) + tone(1) + silence(4) + tone(1)
+    assert utterance_start(pcm, 16_000, 0.5, noticed=len(silence(5.3))) / 32_000 == pytest.approx(4.5, abs=0.03)
+    assert utterance_start(pcm, 16_000, 0.5, noticed=len(silence(4.9))) / 32_000 == pytest.approx(4.4, abs=0.03)
