@@ -80,6 +80,10 @@ class MediaTransport:
         self._langfuse.close()
         self._storage.close()
 
+    def renewed(self) -> MediaTransport:
+        """Another to the same project."""
+        return MediaTransport(self._endpoint)
+
 
 def _taken(answer: requests.Response) -> bool:
     return 200 <= answer.status_code < 300
