@@ -6,7 +6,7 @@ import array
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from benchmarks.acoustic import sounds
 from benchmarks.acoustic.sounds import Sound, added, decibels, scaled, seconds
@@ -59,7 +59,7 @@ class Stage:
         samples = self.end + self.open
         self.sound = added([0.0] * samples, self.speech, self.before)
         if scene.noise:
-            self.sound = added(self.sound, scaled(scene.noise(rng, samples), self.below(scene.snr_db)))
+            self.sound = added(self.sound, scaled(_some(scene.noise, rng, samples), self.below(scene.snr_db)))
         if scene.after:
             self.sound = scene.after(self)
 
@@ -77,6 +77,18 @@ def clips(scene: Scene, cast: Cast, seed: str, count: int) -> Iterator[Clip]:
     """So many clips of a condition; the same for the same seed."""
     for number in range(count):
         yield Stage(scene, cast, random.Random(f"{seed}/{scene.name}/{number}")).clip()
+
+
+def _some(noise: Noise, rng: random.Random, samples: int) -> Sound:
+    """From anywhere in a stretch of it: to make it anew for each clip would take most of the time."""
+    stretch = _stretch(noise)
+    start = rng.randrange(len(stretch) - samples)
+    return stretch[start : start + samples]
+
+
+@cache
+def _stretch(noise: Noise) -> Sound:
+    return noise(random.Random("noise"), seconds(30.0))
 
 
 def _falling(speech: Sound, by_db: float) -> Sound:
@@ -125,7 +137,7 @@ def _echo(stage: Stage, *, goes_on: bool) -> Sound:
 
 def _suppressed(stage: Stage) -> Sound:
     """Pink noise, 20 to 30 dB down, that a noise suppressor lets through with speech. It fades in 0.1 to 0.3 s."""
-    noise = scaled(sounds.pink(stage.rng, len(stage.sound)), stage.below((20, 30)))
+    noise = scaled(_some(sounds.pink, stage.rng, len(stage.sound)), stage.below((20, 30)))
     fade = seconds(stage.rng.uniform(0.1, 0.3))
     floor = 0.01
     gains = (max(floor, min(1.0, 1 - (n - stage.end) / fade)) for n in range(len(noise)))
@@ -135,7 +147,7 @@ def _suppressed(stage: Stage) -> Sound:
 def _quiet_room(stage: Stage) -> Sound:
     """A microphone's own noise and a quiet room: pink, 66 to 76 dB below full scale."""
     level = FULL_SCALE * decibels(-stage.rng.uniform(66, 76))
-    return added(stage.sound, scaled(sounds.pink(stage.rng, len(stage.sound)), level))
+    return added(stage.sound, scaled(_some(sounds.pink, stage.rng, len(stage.sound)), level))
 
 
 def scenes(cast: Cast) -> tuple[Scene, ...]:

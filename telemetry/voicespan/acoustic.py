@@ -22,27 +22,27 @@ WINDOW_S = 6.0
 BLOCK_S = 0.020
 BLOCKS = round(WINDOW_S / BLOCK_S)
 
-# Loudness is that of the difference of samples 0.5 ms apart, which has most of a voice (it peaks at 1 kHz), little of
-# the mains and of cars (50 Hz: -16 dB), and no offset. Sixteen such pairs in 20 ms tell it as well as all do.
+# Loudness is that of the difference of samples 0.25 ms apart, which has the voice and its high sounds (it peaks at
+# 2 kHz), little of the mains and of cars (50 Hz: 28 dB less), and no offset. Sixteen such pairs tell that of 20 ms.
 PAIRS = 16
-PAIR_S = 0.0005
+PAIR_S = 0.00025
 
 # Counts are of blocks from here on. The newest ones are background; so loud as this share of them are.
-BACKGROUND, BACKGROUND_SHARE = 21, 0.65
-# Speech is twice as loud (6 dB), and no less than 21 dB below the loudest that lasts two blocks: breaths and echo are.
+BACKGROUND, BACKGROUND_SHARE = 25, 0.65
+# Speech is 5 dB above it, and no more than 20 dB below the loudest that lasts two blocks: breaths and echo are.
 # A click is shorter than a syllable: so many of so many blocks have to be loud, the last two of them together.
-ABOVE_BACKGROUND, BELOW_PEAK = 2.0, 0.09
+ABOVE_BACKGROUND, BELOW_PEAK = 1.8, 0.1
 LOUD, OF = 4, 12
 # The background once more, now all that came after speech but for its last sounds: nearly all of it is no louder.
-SETTLED, AT_LEAST, NEARLY_ALL = 25, 7, 0.95
+SETTLED, AT_LEAST, NEARLY_ALL = 25, 6, 0.9
 # A digital line's own noise: 8 of 32768 for each difference.
 MIN_LEVEL = 8.0 * PAIRS**0.5
 # Where the loudest speech is less above that (16 dB), its quiet end is lost in it: no answer then.
 STANDS_OUT = 6.0
-# The last sound of a word, an f or an s, is audible to 30 dB below the loudest, if it is above the background at all.
+# The last sound of a word, an f or an s, is audible to 33 dB below the loudest, if it is above the background at all.
 # It is this long at most, may pause (a t does), and is not as loud as a click.
-TAIL_ABOVE_BACKGROUND, TAIL_BELOW_PEAK = 1.1, 0.03
-TAIL, TAIL_PAUSE, CLICK = 15, 4, 3.5
+TAIL_ABOVE_BACKGROUND, TAIL_BELOW_PEAK = 1.1, 0.023
+TAIL, TAIL_PAUSE, CLICK = 25, 5, 2.7
 
 
 class RecentAudio:
