@@ -22,18 +22,18 @@ def clip(name: str) -> array.array[int]:
         return array.array("h", wav.readframes(RATE))
 
 
+RNG = random.Random(1)
+HISS = [RNG.randint(-20, 20) for _ in range(RATE)]
 VOICES = {name: clip(name) for name in ("generic", "goodbye", "market", "navigate", "plain", "search")}
 
 
 @pytest.mark.parametrize("name", VOICES)
 @pytest.mark.parametrize("silence_s", [0.0, 0.013, 0.3])
-@pytest.mark.parametrize("hiss", [0, 20])
+@pytest.mark.parametrize("hiss", [0, 1])
 def test_it_is_found_within_20_ms(name: str, silence_s: float, hiss: int) -> None:
-    rng = random.Random(1)
-    silent = round(silence_s * RATE)
-    sound = [0] * silent + list(VOICES[name])
-    pcm = array.array("h", (max(-32768, min(32767, s + rng.randint(-hiss, hiss))) for s in sound)).tobytes()
-    found = leading_silence_s(pcm, RATE)
+    sound = [0] * round(silence_s * RATE) + list(VOICES[name][: RATE // 2])
+    noisy = (max(-32768, min(32767, s + hiss * h)) for s, h in zip(sound, HISS, strict=False))
+    found = leading_silence_s(array.array("h", noisy).tobytes(), RATE)
     assert found is not None
     assert abs(found - silence_s) <= 0.020
 
@@ -46,11 +46,10 @@ def test_a_single_sample_is_not_heard() -> None:
 
 
 def test_of_silence_hiss_and_nothing_there_is_nothing_to_hear() -> None:
-    rng = random.Random(1)
     assert leading_silence_s(b"", RATE) is None
     assert leading_silence_s(b"\x00", RATE) is None
     assert leading_silence_s(bytes(2 * RATE), RATE) is None
-    assert leading_silence_s(array.array("h", (rng.randint(-30, 30) for _ in range(RATE))).tobytes(), RATE) is None
+    assert leading_silence_s(array.array("h", HISS).tobytes(), RATE) is None
 
 
 def test_a_piece_that_ends_in_mid_sample_counts_for_its_whole_ones() -> None:
