@@ -106,6 +106,8 @@ def _close(span: Span, last_ns: int) -> None:
     _set(span, c.ERROR_TYPE, AnyValue(string_value=PROCESS_DIED))
     if span.name == c.WEBSOCKET_SESSION:
         _set(span, c.SESSION_CLOSE_INITIATOR, AnyValue(string_value="process"))
+        if not any(pair.key == c.SESSION_TURNS for pair in span.attributes):
+            _set(span, c.SESSION_TURNS, AnyValue(int_value=0))  # totals are set with every turn that ends: none did
         stated = [(pair.key, pair.value) for pair in span.attributes if pair.key.startswith(_TOTALS)]
         for key, value in stated:  # once more where Langfuse can filter by it, as on a session that ended itself
             _set(span, c.LF_METADATA + key.removeprefix(_TOTALS), value)

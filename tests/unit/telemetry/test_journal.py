@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from opentelemetry.context import Context
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace import TracerProvider
 
 from support.received import attributes_of
 from voicespan import conventions as c
+from voicespan.sdk.processors import StoreProcessor
 from voicespan.sdk.reading import StoredSpan, reader
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
@@ -198,6 +201,39 @@ def test_what_its_owner_did_not_send_is_not_sent_for_it(path: Path) -> None:
     assert len(stored(path)) == 4
     assert waiting(store) == []
     store.close()
+
+
+def test_a_session_without_a_turn_says_so(path: Path) -> None:
+    first = Store(path, send=[Signal.TRACES])
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(StoreProcessor(first))
+    provider.get_tracer(c.SCOPE).start_span(c.WEBSOCKET_SESSION, attributes={c.SESSION_ID: "s-1"})
+    first.close()
+    second = Store(path, send=[Signal.TRACES])
+    [session] = stored(path)
+    assert session.attributes[c.SESSION_TURNS] == session.attributes[c.LF_METADATA + "turns"] == 0
+    assert session.end_ns == session.start_ns
+    second.close()
+
+
+def test_turns_that_are_traces_of_their_own_are_closed_with_their_session(path: Path) -> None:
+    first = Store(path, send=[Signal.TRACES])
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(StoreProcessor(first))
+    tracer = provider.get_tracer(c.SCOPE)
+    session = tracer.start_span(c.WEBSOCKET_SESSION, attributes={c.SESSION_ID: "s-1"})
+    ended = tracer.start_span("Turn 1", Context(), attributes={c.SESSION_ID: "s-1"})
+    session.set_attribute(c.SESSION_TURNS, 1)
+    ended.end()
+    tracer.start_span("Turn 2", Context(), attributes={c.SESSION_ID: "s-1"})
+    first.close()
+    second = Store(path, send=[Signal.TRACES])
+    spans = {span.name: span for span in waiting(second)}
+    assert len({span.trace_id for span in spans.values()}) == 3
+    assert attributes_of(spans[c.WEBSOCKET_SESSION].attributes)[c.SESSION_TURNS] == 1
+    # The session ends when its last turn began, though that is another trace.
+    assert spans[c.WEBSOCKET_SESSION].end_time_unix_nano == spans["Turn 2"].start_time_unix_nano
+    second.close()
 
 
 def test_a_session_that_ended_leaves_no_row_in_the_journal(path: Path) -> None:
