@@ -7,13 +7,15 @@ noted again with every turn that ends, so that its totals are those of the turns
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from itertools import groupby
 from types import MappingProxyType
 from typing import Final, cast
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.util.types import AttributeValue
@@ -58,13 +60,14 @@ class OpenSpan:
         )
 
 
-def close_for(tables: Tables, owner: str, send_by: str | None) -> int:
+def close_for(tables: Tables, gone: str, owner: str, sends: Collection[Signal]) -> int:
     """Store the open spans of an owner that is gone as ended, as far as is known; returns how many sessions they were.
 
-    Where the owner sent its spans, these wait for `send_by`, or under the owner's name for whoever comes.
+    Where it sent its spans they are to be sent: by `owner` if that `sends` such, else by whoever comes.
     """
     sessions = 0
-    rows = sorted(tables.open_spans(owner), key=lambda row: row.session_id)
+    sender = owner if Signal.TRACES in sends else gone
+    rows = sorted(tables.open_spans(gone), key=lambda row: row.session_id)
     for _, group in groupby(rows, key=lambda row: row.session_id):
         spans = [(row, Span.FromString(row.body)) for row in group]
         last_ns = max(
@@ -78,10 +81,39 @@ def close_for(tables: Tables, owner: str, send_by: str | None) -> int:
             _close(span, last_ns)
             [stored] = tables.insert_rows([(_record(row, span), row.resource, row.scope)])
             if row.queued:
-                tables.queue([(stored, Signal.TRACES)], send_by or owner)
-            sessions += span.name == c.WEBSOCKET_SESSION
-    tables.close_all(owner)
+                tables.queue([(stored, Signal.TRACES)], sender)
+            if span.name == c.WEBSOCKET_SESSION:
+                sessions += 1
+                # A ResourceSpans and a ScopeSpans without spans are, byte for byte, those of log records too.
+                [stored] = tables.insert_rows([(_summary(row, span), row.resource, row.scope)])
+                if row.queued and Signal.LOGS in sends:
+                    tables.queue([(stored, Signal.LOGS)], owner)
+    tables.close_all(gone)
     return sessions
+
+
+def _summary(row: OpenRow, span: Span) -> Record:
+    """The session's last event, as it would have told it itself."""
+    told = {*c.IDENTITY, *c.EVENTS[c.EVENT_SUMMARY].attributes}
+    log = LogRecord(
+        time_unix_nano=span.end_time_unix_nano,
+        observed_time_unix_nano=time.time_ns(),
+        severity_number=SeverityNumber.SEVERITY_NUMBER_INFO,
+        severity_text="INFO",
+        event_name=c.EVENT_SUMMARY,
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        flags=1,  # sampled, or it would not be here
+        attributes=[pair for pair in span.attributes if pair.key in told],
+    )
+    return replace(
+        _record(row, span),
+        signal=Signal.LOGS,
+        body=log.SerializeToString(),
+        parent_id="",
+        name=c.EVENT_SUMMARY,
+        start_ns=span.end_time_unix_nano,
+    )
 
 
 def _record(row: OpenRow, span: Span) -> Record:

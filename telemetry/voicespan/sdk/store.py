@@ -347,12 +347,11 @@ class Store:
         gone = self._owner.gone(sorted(others))
         if not gone:
             return False
-        sends = Signal.TRACES in self._send
         adopted = 0
         with self._transaction() as tables:
             tables.database.execute("BEGIN IMMEDIATE")  # one of several neighbours; the others find it done
             for owner in gone:
-                self._recovered += close_for(tables, owner, self._owner.name if sends else None)
+                self._recovered += close_for(tables, owner, self._owner.name, self._send)
                 adopted += tables.adopt(owner, self._send, ADOPT_STEP_RECORDS)
         for signal in self._send:
             self.queued(signal)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.context import Context
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import TracerProvider
 
-from support.received import attributes_of
+from support.received import attributes_of, decode_logs
 from voicespan import conventions as c
 from voicespan.sdk.processors import StoreProcessor
 from voicespan.sdk.reading import StoredSpan, reader
@@ -200,6 +201,24 @@ def test_what_its_owner_did_not_send_is_not_sent_for_it(path: Path) -> None:
     store = Store(path, send=[Signal.TRACES])
     assert len(stored(path)) == 4
     assert waiting(store) == []
+    store.close()
+
+
+def test_the_session_is_summed_up_in_a_log_record_too(path: Path) -> None:
+    with process(path) as running:
+        running.kill()
+        running.wait()
+    store = Store(path, send=[Signal.TRACES, Signal.LOGS])
+    batch = store.next_batch(Signal.LOGS, 100, 1 << 20)
+    assert batch is not None
+    [log] = decode_logs(ExportLogsServiceRequest.FromString(batch.request), 0)
+    session = next(span for span in stored(path) if span.name == c.WEBSOCKET_SESSION)
+    assert (log.event_name, log.scope, log.severity) == ("voicespan.session.summary", "voicespan", "INFO")
+    assert (log.trace_id, log.span_id, log.time_ns) == (session.trace_id, session.span_id, session.end_ns)
+    told = {c.SESSION_ID: "s-1", c.USER_ID: "u-1", c.SESSION_TURNS: 1, c.SESSION_COST: 0.25}
+    told |= {c.SESSION_CLOSE_INITIATOR: "process", c.ERROR_TYPE: "process_died"}
+    assert {name: log.attributes[name] for name in told} == told
+    assert c.ENTRY not in log.attributes
     store.close()
 
 
