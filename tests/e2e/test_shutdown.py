@@ -49,7 +49,7 @@ def status_of(url: str) -> int:
         return error.code
 
 
-async def until(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not await asyncio.to_thread(condition):
         assert time.monotonic() < deadline, what
@@ -116,19 +116,21 @@ async def test_a_hung_receiver_delays_the_end_by_a_bound(environ: dict[str, str]
     loop = asyncio.get_running_loop()
 
     def hang(_: Request) -> Response:
-        asyncio.run_coroutine_threadsafe(released.wait(), loop).result(60)
+        asyncio.run_coroutine_threadsafe(released.wait(), loop).result(400)
         return Response(200)
 
-    with HttpServer(hang) as hung, ServerProcess({**environ, "OTEL_EXPORTER_OTLP_ENDPOINT": hung.url}) as server:
+    patient = {"OTEL_EXPORTER_OTLP_TIMEOUT": "300"}
+    with (
+        HttpServer(hang) as hung,
+        ServerProcess({**environ, **patient, "OTEL_EXPORTER_OTLP_ENDPOINT": hung.url}) as server,
+    ):
         async with call(server.voice_url) as caller:
             await ask(caller)
-            began = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             with pytest.raises(CallError, match="1012"):
                 await caller.wait_for(lambda c: False)
-        assert await asyncio.to_thread(server.process.wait, 20) == -signal.SIGTERM
-        # The bound is five seconds for the providers; the rest is uvicorn's, and this machine's.
-        assert time.monotonic() - began < 12
+        # The providers have five seconds, the rest is uvicorn's and this machine's; the receiver would take minutes.
+        assert await asyncio.to_thread(server.process.wait, 60) == -signal.SIGTERM
         assert "not all could be sent; what is left stays in" in server.log
         released.set()
 
@@ -161,7 +163,7 @@ async def test_a_reload_closes_calls_and_brings_their_spans_out(
         session = next(s for s in received if s.name == "WebSocket Session")
         assert session.attributes["voicespan.session.close_initiator"] == "process"
         assert "error.type" not in session.attributes, "it ended its session itself"
-        await until(lambda: answers(server.url + "/healthz"), "it did not come back", 20)
+        await until(lambda: answers(server.url + "/healthz"), "it did not come back")
 
 
 def answers(url: str) -> bool:
@@ -252,7 +254,7 @@ async def test_workers_whose_supervisor_was_killed_end_too(environ: dict[str, st
             server.process.kill()
             with pytest.raises(CallError, match="1012"):
                 await caller.wait_for(lambda c: False)
-        await until(lambda: not any(runs(pid) for pid in workers), "workers were left behind", 15)
+        await until(lambda: not any(runs(pid) for pid in workers), "workers were left behind")
     session = next(s for s in receiver.spans.all() if s.name == "WebSocket Session")
     assert session.attributes["voicespan.session.close_initiator"] == "process"
 
