@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from google.genai import errors, live, types
@@ -620,6 +622,25 @@ async def test_telemetry_that_fails_never_reaches_the_program(
 
     instrument(tracer_provider=Broken(shutdown_on_exit=False))
     assert len(await talk(wire)) == len(ANSWER)
+
+
+async def test_beside_langsmiths_wrapper(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    gemini_live = pytest.importorskip("langsmith.integrations.gemini_live")
+    langsmith = pytest.importorskip("langsmith")
+    posted = Mock()
+    theirs = langsmith.Client(api_url="http://127.0.0.1:9", api_key="none", session=posted, auto_batch_tracing=False)
+    instrument()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is a beta
+        async with (
+            client().aio.live.connect(model=MODEL) as raw,
+            gemini_live.wrap_gemini_live(raw, model=MODEL, client=theirs) as session,
+        ):
+            wire.last.push(*ANSWER)
+            await session.send_realtime_input(audio=types.Blob(data=PCM, mime_type="audio/pcm;rate=16000"))
+            assert len([message async for message in session.receive()]) == len(ANSWER)
+    assert render_tree(recorder.spans()) == "WebSocket Session\n  Live Connection 1\n  Turn 1"
+    assert posted.request.called
 
 
 # --- switches --------------------------------------------------------------------------------------------------------
