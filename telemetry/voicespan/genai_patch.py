@@ -110,12 +110,12 @@ def connection_of(session: live.AsyncSession) -> Connection | None:
 def _receive(original: Callable[..., Awaitable[types.LiveServerMessage]]) -> Method:
     # `receive` and `start_stream` both wait here, so their generators stay google-genai's own.
     @functools.wraps(original)
-    async def receive(self: live.AsyncSession, *args: Any, **kwargs: Any) -> types.LiveServerMessage:
+    async def receive(self: live.AsyncSession) -> types.LiveServerMessage:
         connection = self.__dict__.get(_CONNECTION)
         if connection is None or not connection.live:
-            return await original(self, *args, **kwargs)
+            return await original(self)
         try:
-            message = await original(self, *args, **kwargs)
+            message = await original(self)
         except BaseException as error:
             connection.not_received(error)
             raise
@@ -129,14 +129,16 @@ def _realtime_input(original: Method) -> Method:
     other = _sending(Connection.realtime_input, original)
 
     @functools.wraps(original)
-    async def send_realtime_input(self: live.AsyncSession, *args: Any, **kwargs: Any) -> Any:
-        # Nearly all of what is sent is audio, which is counted as it goes.
-        if (audio := kwargs.get("audio")) is None:
+    async def send_realtime_input(self: live.AsyncSession, *args: Any, audio: Any = None, **kwargs: Any) -> Any:
+        # Nearly all of what is sent is audio and nothing else, which is counted as it goes.
+        if audio is None:
             return await other(self, *args, **kwargs)
+        if args or kwargs:
+            return await original(self, *args, audio=audio, **kwargs)  # which takes one argument at a time
         connection = self.__dict__.get(_CONNECTION)
         if connection is not None and connection.live:
             connection.audio(audio)
-        return await original(self, *args, **kwargs)
+        return await original(self, audio=audio)
 
     return send_realtime_input
 
