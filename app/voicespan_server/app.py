@@ -72,6 +72,8 @@ class Server:
             faults.append("the store cannot be written")
         if stats.dropped:
             faults.append(f"{stats.dropped} records were dropped")
+        if self.pipeline.media and self.pipeline.media.dropped:
+            faults.append(f"{self.pipeline.media.dropped} recordings were dropped: the store could not take them")
         for signal, age_s in stats.oldest_age_s.items():
             if age_s > LATE_S:
                 faults.append(f"{signal} wait since {age_s:.0f} s: {self.pipeline.senders[signal].stats.last_error}")

@@ -7,13 +7,16 @@ from itertools import pairwise
 from math import dist
 
 HEADER_BYTES = 44
-BLOCK_S = 0.020
-# As in `acoustic`: loudness is that of the difference of samples 0.5 ms apart.
+# Sampled so often: syllables are longer, and it is done in Python, beside an event loop that wants to go on.
+STEP_S = 0.050
+# As in `acoustic`: loudness is that of the difference of samples 0.5 ms apart, of a few of them.
 PAIRS = 16
 PAIR_S = 0.0005
 # Speech is no less than 20 dB below its loudest; a longer pause than this is not inside an utterance.
 BELOW_PEAK = 0.1
 PAUSE_S = 2.0
+# How long after it was noticed speech has become as loud as it gets, about.
+SETTLED_S = 1.0
 
 
 def wav(pcm: bytes, rate_hz: int) -> bytes:
@@ -32,17 +35,16 @@ def utterance_start(pcm: bytes, rate_hz: int, lead_s: float, noticed: int | None
     is taken for speech, and then more is kept, not less. 0 where nothing stands out.
     """
     apart = max(1, round(rate_hz * PAIR_S))
-    block = apart * 2 * PAIRS + 1
-    step = max(block, round(rate_hz * BLOCK_S))
-    last = len(pcm) // 2 - block
-    if last < 0:
-        return 0
+    block = apart * 2 * PAIRS
+    step = max(block, round(rate_hz * STEP_S))
     samples = memoryview(pcm)[: len(pcm) // 2 * 2].cast("h")
+    if noticed is not None:
+        samples = samples[: noticed // 2 + round(SETTLED_S * rate_hz)]
     levels = [
-        dist(samples[at : at + block - apart : 2 * apart], samples[at + apart : at + block : 2 * apart])
-        for at in range(0, last + 1, step)
+        dist(samples[at : at + block : 2 * apart], samples[at + apart : at + block : 2 * apart])
+        for at in range(0, len(samples) - block + 1, step)
     ]
-    peak = max((min(pair) for pair in pairwise(levels)), default=0.0)  # a click is in one block alone
+    peak = max((min(pair) for pair in pairwise(levels)), default=0.0)  # a click is in one of them alone
     loud = [at for at, level in enumerate(levels) if level >= peak * BELOW_PEAK] if peak else []
     if not loud:
         return 0

@@ -58,6 +58,9 @@ def test_audio_has_the_length_that_its_rate_gives(mime: str, seconds: float) -> 
         + '"}}]}}}'
     )
     assert audio == ev.ModelAudio(pytest.approx(seconds), pytest.approx(seconds)), "all of it is silence"
+    assert isinstance(audio, ev.ModelAudio)
+    assert audio.pcm == base64.b64decode(AUDIO)
+    assert len(audio.pcm) / 2 / audio.rate_hz == pytest.approx(seconds)
 
 
 def test_thoughts_are_not_speech() -> None:
