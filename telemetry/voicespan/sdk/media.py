@@ -28,8 +28,12 @@ class Media:
     """The `Recordings` of a pipeline."""
 
     def __init__(self, store: Store) -> None:
-        self.dropped = 0
         self._store = store
+        self._begin()
+        store.on_fork(self._begin)  # where the thread is not
+
+    def _begin(self) -> None:
+        self.dropped = 0
         self._lock = threading.Lock()
         self._pending_bytes = 0
         self._told_s = float("-inf")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -255,6 +258,43 @@ def test_a_clip_that_cannot_be_made_is_not_kept(store: Store, monkeypatch: pytes
     monkeypatch.setenv("VOICESPAN_RAISE", "0")
     broken = Clip("input", [PCM], rate_hz=-1)
     assert list(Media(store).keep(TurnSound((broken,), "1" * 32, "2" * 16, "s-1")).result(5)) == []
+
+
+FORKS = """
+import os, sys
+from pathlib import Path
+from voicespan.recording import Clip, TurnSound
+from voicespan.sdk.pipeline import configure
+
+pipeline = configure(Path(sys.argv[1]), service_version="1", set_global=False)
+tracer = pipeline.tracer_provider.get_tracer("t")
+
+def keep(pcm):
+    tracer.start_span("as a session does").end()
+    [kept] = pipeline.media.keep(TurnSound((Clip("input", [pcm], 16_000),), "1" * 32, "2" * 16, "s-1")).result(5)
+
+keep(b"parent's")
+if os.fork():
+    assert os.wait()[1] == 0
+    assert pipeline.shutdown(10)
+else:
+    keep(b"child's.")
+    os._exit(0 if pipeline.shutdown(10) else 1)
+"""
+
+
+def test_parent_and_child_each_send_their_own(path: Path, langfuse: LangfuseSink) -> None:
+    environ = {
+        "PATH": os.environ["PATH"],
+        "LANGFUSE_PUBLIC_KEY": langfuse.public_key,
+        "LANGFUSE_SECRET_KEY": langfuse.secret_key,
+        "LANGFUSE_BASE_URL": langfuse.base_url,
+    }
+    command = [sys.executable, "-c", FORKS, str(path)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    contents = {(medium.content or b"")[44:] for medium in langfuse.api.media.all() if medium.playable}
+    assert contents == {b"parent's", b"child's."}
 
 
 def test_a_pipeline_has_media_where_there_are_keys_and_brings_them_out(tmp_path: Path, langfuse: LangfuseSink) -> None:
