@@ -118,10 +118,10 @@ class SessionSpans:
             case op.LooseUsage(usage=usage):
                 self._money.add_cost(usage)
             case op.EndSession():
-                if self._recorder:
-                    self._recorder.finish()
                 self._events.apply(operation)
                 self._end_session(operation, input_audio_s)
+                if self._recorder:
+                    self._recorder.finish()
                 return
         self._events.apply(operation)
 

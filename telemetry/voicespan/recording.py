@@ -11,8 +11,6 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotDone
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, Protocol
@@ -31,8 +29,6 @@ LEAD_S = 0.5
 TAIL_S = 0.3
 # A detector notices speech late, and its word takes a while to come: speech may have begun so much earlier.
 NOTICED_WITHIN_S = 2.0
-# How long the end of a session may wait for its last turns. What is waited for takes milliseconds.
-FINISH_S = 0.5
 _SAMPLE_BYTES = 2
 
 
@@ -227,7 +223,10 @@ class Recorder:
 
     @guarded(default=False)
     def turn_ended(self, record: TurnRecord, trace_id: str, span_id: str, then: Then) -> bool:
-        """A turn was told. True where it has sound: `then` is called once, with what was kept, by `finish` at last."""
+        """A turn was told. True where it has sound: then `then` is called once, with what was kept.
+
+        It is called on the session's event loop, and after `finish` wherever the sound was kept.
+        """
         said = self._said.pop(record.index, None)
         answer = self._answers.pop(record.index, None)
         heard = answer.clip(record.heard.duration_s if record.heard else None) if answer else None
@@ -242,25 +241,21 @@ class Recorder:
             then(kept.result())
             return True
         self._waiting[record.index] = (kept, then)
-        kept.add_done_callback(lambda _: self._finish_on(loop, record.index))
+        kept.add_done_callback(partial(self._finish_on, loop, record.index))
         return True
 
     def finish(self) -> None:
-        """The session is over, and its turns end before it."""
-        for index in tuple(self._waiting):
-            self._finish(index)
+        """The session's span has ended. Its last turns' need not wait for the loop, which may be about to end too."""
+        for index, (kept, _) in tuple(self._waiting.items()):
+            kept.add_done_callback(partial(self._finish, index))
 
-    def _finish_on(self, loop: asyncio.AbstractEventLoop, index: int) -> None:
-        with suppress(RuntimeError):  # the loop is closed: whoever ends the session finishes
-            loop.call_soon_threadsafe(partial(self._finish, index))
+    def _finish_on(self, loop: asyncio.AbstractEventLoop, index: int, kept: Future[Sequence[Kept]]) -> None:
+        try:
+            loop.call_soon_threadsafe(self._finish, index, kept)
+        except RuntimeError:  # it is closed, and nobody ended the session
+            self._finish(index, kept)
 
     @guarded(default=None)
-    def _finish(self, index: int) -> None:
-        if (waiting := self._waiting.pop(index, None)) is None:
-            return
-        kept, then = waiting
-        try:
-            found = kept.result(FINISH_S)
-        except NotDone:
-            found = ()
-        then(found)
+    def _finish(self, index: int, kept: Future[Sequence[Kept]]) -> None:
+        if waiting := self._waiting.pop(index, None):  # the loop and the thread may both come
+            waiting[1](kept.result())
