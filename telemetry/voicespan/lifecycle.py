@@ -282,6 +282,10 @@ class Lifecycle:
         if nothing_new and (late := self._books.waiting_for_words()):
             late.model_text.add(text)
             return
+        if not turn and self._speaking:
+            # Nobody is answered before they are done: it is of an answer that was told.
+            self._ops.append(op.Odd(now, Anomaly.LATE_TRANSCRIPT))
+            return
         self._answering(now).model_text.add(text)
 
     def _begin_turn(self, now: int) -> Turn:

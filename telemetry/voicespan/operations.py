@@ -85,6 +85,7 @@ class Anomaly(StrEnum):
     DUPLICATE_TOOL_CALL = "duplicate_tool_call"
     TOOL_RESPONSE_WITHOUT_CALL = "tool_response_without_call"
     TURN_COMPLETE_WITHOUT_TURN = "turn_complete_without_turn"
+    LATE_TRANSCRIPT = "late_transcript"
     UNREADABLE_MESSAGE = "unreadable_message"
 
 
