@@ -100,6 +100,26 @@ def test_a_program_that_knows_nothing_of_it(run: Run, sink: OtlpHttpSink, tmp_pa
     assert turn.attributes["voicespan.audio.output_duration"] == pytest.approx(heard_s)
 
 
+def test_a_typed_conversation(run: Run, sink: OtlpHttpSink) -> None:
+    done = run(
+        "opentelemetry-instrument", sys.executable, "examples/typed_chat.py", "Where is a cafe?", "Thank you!",
+        env={"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY"},
+    )  # fmt: skip
+    assert_tree(
+        sink.spans.all(),
+        """
+        WebSocket Session [voicespan.session.turns=2]
+          Live Connection 1
+          Turn 1 [voicespan.turn.start_source=client_content voicespan.turn.end_reason=completed]
+          Turn 2 [voicespan.turn.start_source=client_content voicespan.turn.end_reason=completed]
+        """,
+    )
+    [turn] = [span for span in sink.spans.all() if span.name == "Turn 1"]
+    assert "Where is a cafe?" in str(turn.attributes["gen_ai.input.messages"])
+    [answer] = json.loads(str(turn.attributes["gen_ai.output.messages"]))
+    assert answer["parts"][0]["content"] == done.stdout.splitlines()[0]
+
+
 def test_the_same_program_switched_off(run: Run, sink: OtlpHttpSink, tmp_path: Path) -> None:
     program = ("opentelemetry-instrument", sys.executable, "examples/live_call.py", str(QUESTION))
     run(*program, str(tmp_path / "1.wav"), env={"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "gemini_live"})
