@@ -74,7 +74,7 @@ class RecentAudio:
             self._ended_ns[slot] = ended_ns if ended_ns > self._sent_ns else self._sent_ns
             self._blocks += 1
             start += size
-        self._rest = pcm[start:] if left else b""
+        self._rest = bytes(pcm[start:]) if left else b""
         self._sent_ns = sent_ns
 
     def clear(self) -> None:
