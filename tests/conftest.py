@@ -2,4 +2,10 @@
 
 import os
 
+from hypothesis import settings
+
 os.environ["VOICESPAN_RAISE"] = "1"
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("voicespan", deadline=None)
+settings.load_profile("voicespan")

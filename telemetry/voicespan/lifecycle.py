@@ -61,18 +61,23 @@ class Lifecycle:
         return self._turn.index if self._turn else None
 
     def wants_end_of_speech(self, event: ev.Event, at_ns: int) -> bool:
-        """Whether this event would begin a turn that answers speech whose end nobody marked: look for it first."""
+        """Whether to look first for the end of speech, which nobody marked.
+
+        Due when the provider decides that speech has ended, and, where that told nothing, when a turn begins.
+        """
         if self._turn and (self._turn.interrupted_ns is None or not isinstance(event, ev.OUTPUTS)):
             return False
-        if not isinstance(event, ev.OUTPUTS) and not self._begins_turn(event, at_ns):
+        if not isinstance(event, ev.OUTPUTS) and not self._ends_speech(event, at_ns):
             return False
         words = self._words
         marked = {StartSource.ACTIVITY_END, StartSource.AUDIO_STREAM_END, StartSource.ACOUSTIC} & words.at_ns.keys()
         return not marked and (words.spoken or (self._audio_since_turn and not words.at_ns))
 
-    def _begins_turn(self, event: ev.Event, at_ns: int) -> bool:
-        """Whether an event that is no output tells of a turn without any."""
+    def _ends_speech(self, event: ev.Event, at_ns: int) -> bool:
+        """Whether an event that is no output tells of the end of speech, or of a turn without output."""
         match event:
+            case ev.ActivityEnd(origin):
+                return origin == "server"
             case ev.TurnComplete() | ev.WaitingForInput() | ev.UsageReport(completes_turn=True):
                 return self._words.expect_answer
             case ev.Tick():

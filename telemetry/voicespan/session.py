@@ -27,11 +27,11 @@ from voicespan.attributes import Model
 from voicespan.content import Capture
 from voicespan.emit import SessionSpans
 from voicespan.events import Close, Event
-from voicespan.guard import guarded
+from voicespan.guard import guarded, report
 from voicespan.identity import Identity
 from voicespan.lifecycle import Lifecycle
 from voicespan.metrics import Metrics
-from voicespan.operations import Operation, SessionTotals
+from voicespan.operations import Operation, SessionTotals, StartTurn
 from voicespan.recording import Recorder, Recordings
 from voicespan.shape import TraceShape
 from voicespan.stalls import STALL_AFTER_S
@@ -137,13 +137,16 @@ class VoiceSession:
             self._recorder.input_rate(rate_hz)
 
     def audio_sent(self, pcm: bytes) -> None:
-        """A frame of the user's audio went to the model. Keeps a reference and counts: call it for each."""
-        self._input_bytes += len(pcm)
-        now_ns = self.now_ns()
-        self._recent.add(pcm, now_ns)
-        if self._recorder:
-            self._recorder.audio_sent(pcm, now_ns)
-        self._lifecycle.audio_sent()
+        """A frame of the user's audio went to the model: call it for each. Some fifty come in a second."""
+        try:  # guarded here, as `guarded` would, at no cost
+            self._input_bytes += len(pcm)
+            now_ns = self.now_ns()
+            self._recent.add(pcm, now_ns)
+            if self._recorder:
+                self._recorder.audio_sent(pcm, now_ns)
+            self._lifecycle.audio_sent()
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
+            report(error)
 
     @guarded(default=None)
     def feed(self, event: Event, at_ns: int | None = None) -> None:
@@ -152,7 +155,6 @@ class VoiceSession:
         output = isinstance(event, ev.OUTPUTS)
         if self._lifecycle.wants_end_of_speech(event, now_ns):
             self._search_end_of_speech()
-            self._recent.clear()  # what was searched belongs to a turn that begins
         elif (from_ns := self._lifecycle.listens_from_ns) is not None and from_ns <= now_ns:
             self._search_end_of_speech()
             self._lifecycle.listened(now_ns)
@@ -169,6 +171,9 @@ class VoiceSession:
 
     def _step(self, event: Event, at_ns: int) -> None:
         for operation in self._lifecycle.step(event, at_ns):
+            if isinstance(operation, StartTurn) and not isinstance(event, ev.Interrupted):
+                # What was heard so far is this turn's; of an utterance that was taken back, more is to come.
+                self._recent.clear()
             self._emit(operation)
             self._tell(operation)
 
