@@ -22,7 +22,7 @@ from support.collector import CollectorProcess
 from voicespan.sdk import maintenance
 from voicespan_simulator.process import SimulatorProcess
 
-DRAIN_TIMEOUT_S = 60.0
+START_TIMEOUT_S, DRAIN_TIMEOUT_S = 120.0, 60.0
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Scene:
     collector: CollectorProcess
 
     async def start(self) -> None:
-        await asyncio.to_thread(self.server.start)
+        await asyncio.to_thread(self.server.start, START_TIMEOUT_S)
 
     async def signal(self, number: signal.Signals) -> int:
         """Send a signal and wait for the end; returns when it was sent, in Unix nanoseconds."""
