@@ -63,7 +63,7 @@ class Call:
         self._ended = None
         self.going_away = False
 
-    def connection_ended(self, close: Close, error_type: str | None, *, final: bool) -> None:
+    def connection_ended(self, close: Close, error_type: str | None, *, final: bool = False) -> None:
         """Held open where the connection was lost, or left because it will be, and can be resumed; else it is over."""
         self._ended = (close, error_type, self.session.now_ns())
         lost = close.initiator == "provider" or self.going_away

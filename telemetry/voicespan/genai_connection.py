@@ -13,7 +13,7 @@ from typing import Any
 from google.genai import types
 
 from voicespan import events as ev
-from voicespan.events import Close, Event
+from voicespan.events import Close, Event, Initiator
 from voicespan.gemini import GeminiTranslator
 from voicespan.gemini_sent import Sender, media_chunks
 from voicespan.genai_calls import Call
@@ -89,7 +89,7 @@ class Connection:
     def not_connected(self, error: BaseException) -> None:
         """The dial failed, or was given up."""
         if isinstance(error, CancelledError):
-            self._end(Close(NORMAL, "given up while dialling", "server"), None)
+            self.abandoned("given up while dialling", "server")
         else:
             self._end(close_of(error), error_type(error))
 
@@ -106,23 +106,27 @@ class Connection:
             self._end(Close(NORMAL, "", "server"), error_type(error))
 
     @guarded(default=None)
-    def abandoned(self, reason: str) -> None:
-        """Nobody is left who could end it."""
-        self._end(Close(NORMAL, reason, "process"), None, final=True)
+    def abandoned(self, reason: str, initiator: Initiator = "process") -> None:
+        """Nobody is left who could end it, or resume it: the session ends with it, and nothing has failed."""
+        if self.live:
+            self.live = False
+            self._flush()
+            if self._call.connection is self:
+                self._call.connection_ended(Close(NORMAL, reason, initiator), None, final=True)
 
     def _lost(self, error: BaseException) -> None:
         close = close_of(error)
         planned = close.code in {NORMAL, GOING_AWAY} or self._call.going_away
         self._end(close, None if planned else error_type(error))
 
-    def _end(self, close: Close, error: str | None, *, final: bool = False) -> None:
+    def _end(self, close: Close, error: str | None) -> None:
         if not self.live:
             return
         self.live = False
         self._flush()
         if self._call.connection is self:
             self._session.feed(ev.Disconnected(close, error))
-            self._call.connection_ended(close, error, final=final)
+            self._call.connection_ended(close, error)
 
     # --- what the model sends ---------------------------------------------------------------------------------------
 

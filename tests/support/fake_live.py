@@ -69,6 +69,7 @@ class Wire:
     sockets: list[Socket] = field(default_factory=list)
     dialed: list[Socket] = field(default_factory=list)
     refusal: BaseException | None = None
+    answers_setup: bool = True
 
     @asynccontextmanager
     async def connect(self, _uri: str, **_: Any) -> AsyncIterator[Socket]:
@@ -76,7 +77,7 @@ class Wire:
             raise self.refusal
         socket = self.sockets.pop(0) if self.sockets else Socket()
         self.dialed.append(socket)
-        if socket.incoming.empty():
+        if socket.incoming.empty() and self.answers_setup:
             socket.push(SETUP)
         try:
             yield socket

@@ -449,6 +449,20 @@ async def test_a_refused_dial(wire: Wire, recorder: Recorder, instrument: Instru
     assert ended(recorder) == (1006, "provider", "ERROR")
 
 
+async def test_a_dial_that_is_given_up_has_not_failed(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    instrument()
+    silent = Socket()
+    wire.sockets.append(silent)
+    wire.answers_setup = False
+    task = asyncio.create_task(talk(wire))
+    await silent.listened_to.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended(recorder) == (1000, "server", "UNSET")
+    assert only(recorder.spans(), "Live Connection 1").status == "UNSET"
+
+
 async def test_a_refused_setup(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
     instrument()
     socket = Socket()
