@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.telemetry.line import cut
-from benchmarks.telemetry.measure import frames, instrumented, messages, pipeline
+from benchmarks.telemetry.line import FRAME, cut, dial
+from benchmarks.telemetry.measure import instrumented, pipeline
 
 FEW, MANY = 2_000, 6_000
 
@@ -47,13 +47,20 @@ def _counted(kind: str, count: int, on: str) -> int:
 
 
 def _work(kind: str, count: int, on: str) -> None:
-    block = (frames if kind == "frame" else messages)(count)
-    with pipeline(None) as running, cut() as line:
+    async def work() -> None:
+        async with dial() as session:
+            for _ in range(count):
+                if kind == "frame":
+                    await session.send_realtime_input(audio=FRAME)
+                else:
+                    await session._receive()
+
+    with pipeline(None) as running, cut():
         if on == "on":
             with instrumented(running):
-                asyncio.run(block(line))  # type: ignore[arg-type] # a coroutine
+                asyncio.run(work())
         else:
-            asyncio.run(block(line))  # type: ignore[arg-type]
+            asyncio.run(work())
 
 
 if __name__ == "__main__":

@@ -60,10 +60,17 @@ AFTER_TOOL = [
 
 
 class Line:
-    """What every session on it receives next."""
+    """What every session on it receives next, and google-genai's own side of it, without instrumentation."""
 
     def __init__(self) -> None:
         self.next: types.LiveServerMessage = AUDIO
+
+    async def send(self, _session: live.AsyncSession, **_: Any) -> None:
+        """What is left of a send."""
+
+    async def receive(self, _session: live.AsyncSession) -> types.LiveServerMessage:
+        """What is left of a receive."""
+        return self.next
 
 
 @contextmanager

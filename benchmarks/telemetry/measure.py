@@ -11,8 +11,9 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.telemetry.line import AUDIO, FRAME, Line, cut, dial, turn
@@ -22,7 +23,6 @@ from voicespan.live_settings import LiveSettings
 from voicespan.sdk.pipeline import Pipeline, configure
 
 SETTINGS = LiveSettings(stall_after_s=10.0)
-Block = Callable[[Line], Awaitable[float]]
 
 
 @contextmanager
@@ -66,65 +66,76 @@ def instrumented(running: Pipeline) -> Iterator[None]:
         instrumentor.uninstrument()
 
 
-def added_s(block: Block, running: Pipeline, blocks: int) -> list[float]:
-    """CPU seconds that instrumentation adds to a block: pairs of blocks, one with and one without, in turn."""
-    found: list[float] = []
-    with cut() as line:
+@dataclass(frozen=True)
+class Added:
+    """Seconds of CPU that instrumentation adds to one thing.
+
+    Other programs can only make a block of work slower, so what counts is the lowest tenth of many short blocks with
+    instrumentation less that of as many without, taken in turn; the medians show how busy the machine was.
+    """
+
+    lowest: float
+    median: float
+
+
+def added(on: Sequence[float], off: Sequence[float], count: int) -> Added:
+    """Of blocks of `count` things each."""
+
+    def of(rank: Callable[[Sequence[float]], float]) -> float:
+        return (rank(on) - rank(off)) / count
+
+    return Added(of(lambda blocks: sorted(blocks)[len(blocks) // 10]), of(statistics.median))
+
+
+async def frames(line: Line, blocks: int, count: int) -> Added:
+    """An audio frame that is sent."""
+    on, off = [], []
+    async with dial() as session:
         for _ in range(blocks):
-            without = asyncio.run(measured(block, line))
-            with instrumented(running):
-                found.append(asyncio.run(measured(block, line)) - without)
-    return found
-
-
-async def measured(block: Block, line: Line) -> float:
-    """CPU seconds of a block."""
-    gc.collect()
-    return await block(line)
-
-
-def frames(count: int) -> Block:
-    """So many audio frames sent in one session."""
-
-    async def block(_: Line) -> float:
-        async with dial() as session:
             began = time.thread_time()
+            for _ in range(count):
+                await line.send(session, audio=FRAME)
+            between = time.thread_time()
             for _ in range(count):
                 await session.send_realtime_input(audio=FRAME)
-            return time.thread_time() - began
+            on.append(time.thread_time() - between)
+            off.append(between - began)
+    return added(on, off, count)
 
-    return block
 
-
-def messages(count: int) -> Block:
-    """So many audio messages received in one session, in the middle of an answer."""
-
-    async def block(line: Line) -> float:
-        line.next = AUDIO
-        async with dial() as session:
-            await session._receive()
+async def messages(line: Line, blocks: int, count: int) -> Added:
+    """An audio message that is received, in the middle of an answer."""
+    on, off = [], []
+    line.next = AUDIO
+    async with dial() as session:
+        await session._receive()
+        for _ in range(blocks):
             began = time.thread_time()
             for _ in range(count):
-                await session._receive()
-            return time.thread_time() - began
-
-    return block
-
-
-def turns(count: int, running: Pipeline) -> Block:
-    """So many turns, all threads: what the writer and the sender do for them too, to the last span."""
-
-    async def block(line: Line) -> float:
-        began = time.process_time()
-        async with dial() as session:
+                await line.receive(session)
+            between = time.thread_time()
             for _ in range(count):
-                await turn(session, line)
-                # Turns come one at a time in a call: each is written on its own, and some leave in one request.
-                await asyncio.sleep(0.01)
-        await asyncio.to_thread(everything_out, running)
-        return time.process_time() - began
+                await session._receive()
+            on.append(time.thread_time() - between)
+            off.append(between - began)
+    return added(on, off, count)
 
-    return block
+
+async def turns(line: Line, running: Pipeline, blocks: int, count: int) -> Added:
+    """A turn, in all threads: what the writer and the sender do for it too, to the last span."""
+    on, off = [], []
+    async with dial() as session:
+        for _ in range(blocks):
+            for taken, work in ((off, False), (on, True)):
+                began = time.process_time()
+                for _ in range(count):
+                    if work:
+                        await turn(session, line)
+                    # Turns come one at a time in a call: each is written on its own, and some leave in one request.
+                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(everything_out, running)
+                taken.append(time.process_time() - began)
+    return added(on, off, count)
 
 
 def everything_out(running: Pipeline) -> None:
@@ -160,17 +171,6 @@ def kib_per_session(sessions: int, turns_each: int) -> float:
                 return (asyncio.run(held(line, running)) - without) / sessions
         finally:
             tracemalloc.stop()
-
-
-def median(values: list[float]) -> float:
-    """The middle one."""
-    return statistics.median(values)
-
-
-def quartiles(values: list[float]) -> tuple[float, float]:
-    """The first and the third."""
-    first, _, third = statistics.quantiles(values, n=4)
-    return first, third
 
 
 def commit() -> str:
