@@ -78,13 +78,13 @@ INCIDENTS = (
     Incident(
         "worker-killed",
         "WorkerDied",
-        ("voicespan-delivery", "Sessions of processes that died, per minute"),
+        ("voicespan-delivery", "Sessions of processes that died"),
         staged_on="voicespan",
     ),
     Incident(
         "langfuse-refuses",
         "GenAISpansLost",
-        ("voicespan-delivery", "Refused for good per second"),
+        ("voicespan-delivery", "Refused for good"),
         staged_on="otel-collector",
     ),
     Incident(

@@ -147,4 +147,4 @@ def amount(value: float, unit: str) -> str:
         case "bytes":
             return f"{value / 2**20:.1f} MiB" if value >= 2**20 else f"{value / 2**10:.1f} KiB"
         case _:
-            return f"{value:.0f}" if value == round(value) else f"{value:.3g}"
+            return f"{value:,.0f}" if value == round(value) or abs(value) >= 1000 else f"{value:.3g}"

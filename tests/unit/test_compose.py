@@ -138,7 +138,7 @@ def test_prometheus_takes_otlp_and_loads_its_rules() -> None:
     flags = SERVICES["prometheus"]["command"]
     assert "--web.enable-otlp-receiver" in flags
     [features] = [flag.partition("=")[2].split(",") for flag in flags if flag.startswith("--enable-feature=")]
-    # Without the second, a counter that begins at 1 has not grown.
+    # Without the second, a histogram that begins with a measurement has not grown.
     assert features == ["exemplar-storage", "created-timestamp-zero-ingestion"]
     config = yaml.safe_load((REPOSITORY / "deploy/prometheus/prometheus.yml").read_text())
     for path in config["rule_files"]:

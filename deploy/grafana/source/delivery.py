@@ -67,9 +67,9 @@ DELIVERY = Board(
                     width=8,
                 ),
                 Panel(
-                    "Sessions of processes that died, per minute",
-                    "Closed by another process, from the journal.",
-                    [Query(f"60 * {rate(c.METRIC_STORE_RECOVERED, 'job')}", "{{job}}")],
+                    "Sessions of processes that died",
+                    "Closed from the journal by the processes that run now, since they began.",
+                    [Query(f"sum by (job) ({selector(c.METRIC_STORE_RECOVERED)})", "{{job}}")],
                     width=8,
                 ),
             ],
@@ -95,11 +95,11 @@ DELIVERY = Board(
                     width=8,
                 ),
                 Panel(
-                    "Refused for good per second",
-                    "Spans that a backend will never have, by error.",
+                    "Refused for good",
+                    "Spans that a backend will never have, since the collector began, by error.",
                     [
                         Query(
-                            _collector("otelcol_exporter_send_failed_spans", "exporter", "error_type"),
+                            "sum by (exporter, error_type) (otelcol_exporter_send_failed_spans)",
                             "{{exporter}} {{error_type}}",
                         )
                     ],
