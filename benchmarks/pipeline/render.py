@@ -99,7 +99,7 @@ def _chart(panel: BoardPanel, lines: Sequence[Line], over: tuple[float, float], 
         return left + (at - over[0]) / (over[1] - over[0]) * (width - left)
 
     def y(value: float) -> float:
-        return height - value / top * (height - 8)
+        return height - 6 - value / top * (height - 14)
 
     grid = "".join(
         f'<line x1="{left}" x2="{width}" y1="{y(v):.0f}" y2="{y(v):.0f}" stroke="#2c3235"/>'

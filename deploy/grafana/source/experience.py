@@ -82,9 +82,17 @@ EXPERIENCE = Board(
                 ),
                 Panel(
                     "Its parts, mean",
-                    "Endpointing: until the provider decided that speech had ended. Tool: tools that ran first. "
-                    "Model: from then on. Transport: until the client played it. The part that grew is the cause.",
-                    [Query(mean(c.METRIC_LATENCY, c.LATENCY_PART), "{{voicespan_latency_part}}")],
+                    "Of all turns, so that they add up. Endpointing: until the provider decided that speech had ended. "
+                    "Tool: tools that ran first. Model: from then on. Transport: until the client played it. The part "
+                    "that grew is the cause.",
+                    [
+                        Query(
+                            f"{rate(c.METRIC_LATENCY, c.LATENCY_PART, suffix='_sum')}"
+                            " / ignoring(voicespan_latency_part) group_left "
+                            f"{rate(c.METRIC_TTFA, suffix='_count')}",
+                            "{{voicespan_latency_part}}",
+                        )
+                    ],
                     "s",
                     "stacked",
                 ),

@@ -1,0 +1,77 @@
+"""deploy/kubernetes, as far as it can be checked without a cluster."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FOLDER = REPOSITORY / "deploy/kubernetes"
+KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+RESOURCES: list[dict[str, Any]] = [
+    document for name in KUSTOMIZATION["resources"] for document in yaml.safe_load_all((FOLDER / name).read_text())
+]
+COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+WORKLOADS = {each["metadata"]["name"]: each["spec"] for each in RESOURCES if "template" in each["spec"]}
+
+
+def container(workload: str) -> dict[str, Any]:
+    [found] = WORKLOADS[workload]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+def environment(workload: str) -> dict[str, str | None]:
+    return {entry["name"]: entry.get("value") for entry in container(workload)["env"]}
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda each: f"{each['kind']} {each['metadata']['name']}")
+def test_a_resource_is_of_kubernetes_schema(resource: dict[str, Any]) -> None:
+    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="Kubernetes's schemas are not installed")
+    kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_images_are_those_of_the_stack() -> None:
+    assert container("voicespan")["image"] == COMPOSE["app"]["image"]
+    assert container("otel-gateway")["image"] == COMPOSE["otel-collector"]["image"]
+
+
+def test_the_gateway_runs_the_repositorys_own_configuration() -> None:
+    [config] = KUSTOMIZATION["configMapGenerator"]
+    files = [(FOLDER / path).resolve() for path in config["files"]]
+    assert files == [REPOSITORY / "otel-collector.yaml", REPOSITORY / "deploy/collector/gateway.yaml"]
+    assert container("otel-gateway")["args"] == [f"--config=/etc/otelcol/{file.name}" for file in files]
+    [mounted] = [v for v in WORKLOADS["otel-gateway"]["template"]["spec"]["volumes"] if v["name"] == "config"]
+    assert mounted["configMap"]["name"] == config["name"]
+
+
+def test_the_gateway_is_told_nothing_that_it_does_not_read() -> None:
+    read = set(re.findall(r"\$\{env:([A-Z_]+)", (REPOSITORY / "otel-collector.yaml").read_text()))
+    assert set(environment("otel-gateway")) - read == {"GOMEMLIMIT"}
+    assert [name for name, value in environment("otel-gateway").items() if value == ""] == []
+
+
+def test_calls_may_end_before_the_pod_does() -> None:
+    drain_s = int(environment("voicespan")["VOICESPAN_DRAIN_S"] or 0)
+    assert WORKLOADS["voicespan"]["template"]["spec"]["terminationGracePeriodSeconds"] >= drain_s + 20
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_a_pod_is_not_root_and_writes_only_to_its_volumes(workload: str) -> None:
+    assert WORKLOADS[workload]["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert container(workload)["securityContext"]["readOnlyRootFilesystem"] is True
+    assert "memory" in container(workload)["resources"]["limits"]
+
+
+def test_services_lead_to_pods_and_to_ports_that_they_have() -> None:
+    pods = {
+        str(spec["template"]["metadata"]["labels"]): {port["name"] for port in container(name)["ports"]}
+        for name, spec in WORKLOADS.items()
+    }
+    services = [each["spec"] for each in RESOURCES if each["kind"] == "Service"]
+    assert len(services) == 3
+    for service in services:
+        assert {port["targetPort"] for port in service["ports"]} <= pods[str(service["selector"])]
