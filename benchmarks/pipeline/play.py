@@ -88,16 +88,16 @@ def run(
     stack: Stack, simulator: SimulatorProcess, *, calls: int, at_once: int, everything_shown: Callable[[], None]
 ) -> Played:
     """Play it all. `everything_shown` is called when the dashboards have all that they will have."""
-    with told_services(stack) as services, server(stack, simulator) as process:
+    with server(stack, simulator) as process:
         placed = asyncio.run(place_calls(process.voice_url, calls, at_once))
         arrived = arrivals(stack, placed)
-        alarms = told_alarms(stack)
-        # What the server alone measures is fresh now: the loop's lag.
-        staged = staged_alarms(stack, process)
-        alarms += [next(staged), next(staged)]
-        panels = panels_with_data(stack)
-        everything_shown()
-        alarms.append(next(staged))
+        with told_services(stack) as services:
+            alarms = told_alarms(stack)
+            staged = staged_alarms(stack, process)
+            alarms += [next(staged), next(staged)]
+            panels = panels_with_data(stack)
+            everything_shown()
+            alarms.append(next(staged))
     clean = fired_on_a_clean_day(stack)
     alarms += staged
     return Played(placed, {service.name: service.calls for service in services}, arrived, alarms, clean, panels)

@@ -27,7 +27,7 @@ MODEL = Model(
 class Service:
     """Tells a call every `every_s` seconds between start() and stop(), under a service name of its own."""
 
-    def __init__(self, name: str, manner: Manner, otlp_endpoint: str, *, every_s: float = 0.5, seed: int = 1) -> None:
+    def __init__(self, name: str, manner: Manner, otlp_endpoint: str, *, every_s: float = 1.0, seed: int = 1) -> None:
         self.name = name
         self.calls = 0
         self._teller = Teller(manner, seed)
