@@ -6,7 +6,9 @@ disjoint: a token is in one bucket, so that a sum of buckets is a sum of tokens 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Self
 
 INPUT_BUCKETS = (
@@ -25,6 +27,9 @@ OUTPUT_BUCKETS = (
     "output_reasoning",
     "output_other",
 )
+# A turn's usage is summed and listed dozens of times, for its span, its session's and the metrics.
+_INPUT: Callable[[Usage], tuple[int, ...]] = attrgetter(*INPUT_BUCKETS)
+_OUTPUT: Callable[[Usage], tuple[int, ...]] = attrgetter(*OUTPUT_BUCKETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,12 @@ class Usage:
     @property
     def input_tokens(self) -> int:
         """All that was read, cached tokens and tool results included."""
-        return sum(getattr(self, bucket) for bucket in INPUT_BUCKETS)
+        return sum(_INPUT(self))
 
     @property
     def output_tokens(self) -> int:
         """All that was written, reasoning included."""
-        return sum(getattr(self, bucket) for bucket in OUTPUT_BUCKETS)
+        return sum(_OUTPUT(self))
 
     @property
     def total(self) -> int:
@@ -69,5 +74,5 @@ class Usage:
 
     def buckets(self, suffix: str = "") -> dict[str, int]:
         """The buckets that are not empty, by name with `suffix`, in a fixed order."""
-        counts = ((bucket, getattr(self, bucket)) for bucket in (*INPUT_BUCKETS, *OUTPUT_BUCKETS))
+        counts = zip((*INPUT_BUCKETS, *OUTPUT_BUCKETS), _INPUT(self) + _OUTPUT(self), strict=True)
         return {bucket + suffix: count for bucket, count in counts if count}
