@@ -161,6 +161,34 @@ def test_prometheus_being_away_costs_the_other_legs_nothing(
     prometheus.metrics.wait_count(1)
 
 
+def test_jaeger_being_away_costs_the_other_legs_nothing(
+    collector: CollectorProcess, langfuse: LangfuseSink, jaeger: OtlpGrpcSink
+) -> None:
+    jaeger.stop()
+    assert send(collector, 1) == 200
+    collector.wait_for_log(lambda line: "otlp_grpc/jaeger" in line and "Exporting failed. Will retry" in line)
+    assert numbers(langfuse.spans.wait_count(1)) == [1]
+
+
+def test_without_the_bulkhead_a_full_queue_would_turn_everybody_away(
+    collector_binary: Path, langfuse: LangfuseSink, jaeger: OtlpGrpcSink
+) -> None:
+    """Why each leg begins with it. Its twin, with it, is in test_collector.py."""
+    langfuse.stop()
+    queue = "exporters::otlp_http/langfuse::sending_queue::"
+    bare: dict[str, str | int] = {
+        queue + "queue_size": 600,
+        queue + "batch::min_size": 1,
+        queue + "batch::max_size": 600,
+        "service::pipelines::traces/langfuse::processors": "[filter/genai_projection, transform/genai_shape]",
+    }
+    with CollectorProcess(collector_binary, langfuse=langfuse, jaeger=jaeger, overrides=bare) as collector:
+        answers = [send(collector, number) for number in range(1, 51)]
+        # Jaeger has all of it, and an application would send it again.
+        jaeger.spans.wait_count(50)
+    assert 503 in answers
+
+
 @pytest.mark.parametrize(("origin", "allowed"), [("http://localhost:5173", True), ("https://elsewhere.example", False)])
 def test_browsers_may_send_from_where_they_are_let(collector: CollectorProcess, origin: str, allowed: bool) -> None:
     asked = urllib.request.Request(
