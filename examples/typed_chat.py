@@ -1,6 +1,6 @@
 """A typed conversation with spoken answers, as google-genai's documentation has it. Nothing in here knows of telemetry.
 
-    opentelemetry-instrument python examples/typed_chat.py "Where is a cafe?" "Take me to the cathedral."
+opentelemetry-instrument python examples/typed_chat.py "Where is a cafe?" "Take me to the cathedral."
 """
 
 import asyncio

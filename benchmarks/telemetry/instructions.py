@@ -6,6 +6,7 @@ python -m benchmarks.telemetry.instructions frame
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import subprocess
@@ -14,9 +15,13 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.telemetry.line import FRAME, cut, dial
-from benchmarks.telemetry.measure import instrumented, pipeline
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
 
-FEW, MANY = 2_000, 6_000
+from voicespan.instrumentor import GeminiLiveInstrumentor
+from voicespan.live_settings import LiveSettings
+
+FEW, MANY = 2_000, 12_000
 
 
 class NoValgrindError(RuntimeError):
@@ -31,6 +36,7 @@ def added_instructions(kind: str) -> float:
     """
     if shutil.which("valgrind") is None:
         raise NoValgrindError("there is no valgrind here: install it, or leave --instructions out")
+    _counted(kind, 1, "on")  # whatever is compiled or cached once
     slopes = [(_counted(kind, MANY, on) - _counted(kind, FEW, on)) / (MANY - FEW) for on in ("on", "off")]
     return slopes[0] - slopes[1]
 
@@ -40,7 +46,7 @@ def _counted(kind: str, count: int, on: str) -> int:
         out = Path(folder) / "out"
         command = ["valgrind", "--tool=cachegrind", "--cache-sim=no", f"--cachegrind-out-file={out}"]
         work = [sys.executable, "-m", "benchmarks.telemetry.instructions", kind, str(count), on]
-        subprocess.run([*command, *work], check=True, capture_output=True, env={"PYTHONHASHSEED": "0"})
+        subprocess.run([*command, *work], check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": "0"})
         found = re.search(r"^summary: (\d+)", out.read_text(), re.MULTILINE)
         assert found is not None
         return int(found[1])
@@ -55,12 +61,17 @@ def _work(kind: str, count: int, on: str) -> None:
                 else:
                     await session._receive()
 
-    with pipeline(None) as running, cut():
-        if on == "on":
-            with instrumented(running):
-                asyncio.run(work())
-        else:
+    # An SDK without processors: no thread that counts along.
+    with cut():
+        if on == "off":
             asyncio.run(work())
+            return
+        GeminiLiveInstrumentor().instrument(
+            tracer_provider=TracerProvider(shutdown_on_exit=False),
+            meter_provider=MeterProvider(shutdown_on_exit=False),
+            settings=LiveSettings(stall_after_s=None),
+        )
+        asyncio.run(work())
 
 
 if __name__ == "__main__":
