@@ -143,8 +143,10 @@ def amount(value: float, unit: str) -> str:
         case "percentunit":
             return f"{value:.1%}"
         case "currencyUSD":
-            return f"${value:.4f}" if abs(value) < 1 else f"${value:.2f}"
+            return f"${value:.4f}" if abs(value) < 1 else f"${value:.2f}" if abs(value) < 1000 else f"${value:,.0f}"
         case "bytes":
             return f"{value / 2**20:.1f} MiB" if value >= 2**20 else f"{value / 2**10:.1f} KiB"
         case _:
+            if abs(value) >= 1e5:
+                return f"{value / 1e6:.3g} M"
             return f"{value:,.0f}" if value == round(value) or abs(value) >= 1000 else f"{value:.3g}"

@@ -49,6 +49,7 @@ def test_grafana_is_told_where_they_are() -> None:
 
 def test_panels_lie_in_the_grid_and_on_no_other() -> None:
     for board in BOARDS:
+        assert len({panel.title for panel in board.panels}) == len(board.panels)
         for number, panel in enumerate(board.panels):
             assert panel.x + panel.width <= 24, panel.title
             assert [other.title for other in board.panels[:number] if overlap(panel, other)] == [], panel.title

@@ -18,8 +18,8 @@ SESSIONS = Board(
             "Calls",
             [
                 Panel(
-                    "In progress",
-                    "Calls that go on now.",
+                    "Calls now",
+                    "In progress.",
                     [Query(f"sum({selector(c.METRIC_SESSIONS_ACTIVE)})", "calls")],
                     "short",
                     "stat",
