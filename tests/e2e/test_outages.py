@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,7 +91,8 @@ def test_what_is_refused_otherwise_is_lost_alone_and_counted(
 @pytest.fixture
 def gated(collector_binary: Path, langfuse: LangfuseSink) -> Iterator[CollectorProcess]:
     if NGINX is None:
-        pytest.skip("there is no nginx")
+        reason = "there is no nginx"
+        pytest.fail(reason) if os.environ.get("VOICESPAN_REQUIRE_ALL") == "1" else pytest.skip(reason)
     with (
         Gate(langfuse.base_url) as gate,
         CollectorProcess(collector_binary, langfuse=langfuse, env={"LANGFUSE_BASE_URL": gate.url}) as collector,
@@ -129,6 +132,39 @@ def test_a_queue_folder_that_cannot_be_written_is_told_at_the_start(collector_bi
     process = CollectorProcess(collector_binary, storage=file / "queue")
     with pytest.raises(AssertionError, match=r"file_storage/queue.*not a directory"):
         process.start()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Two megabytes; skips where nothing can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_loses_spans_in_the_langfuse_leg_only(
+    collector_binary: Path, langfuse: LangfuseSink, jaeger: OtlpGrpcSink, small_disk: Path
+) -> None:
+    langfuse.stop()
+    words = {"langfuse.observation.input": "word " * 2000}
+    with CollectorProcess(collector_binary, langfuse=langfuse, jaeger=jaeger, storage=small_disk) as collector:
+        for number in range(1, 401):
+            span = make_span(f"Turn {number}", number, trace_id=0x1111, attributes={**IDENTITY, **words})
+            assert post(f"{collector.http_endpoint}/v1/traces", traces_request([span])) == 200
+        assert numbers(jaeger.spans.wait_count(400)) == list(range(1, 401))
+        collector.wait_for_log(lambda line: "no space left on device" in line)
+        assert "otelcol_exporter_enqueue_failed_spans{" in collector.metrics()
+        langfuse.start()
+        kept = numbers(langfuse.spans.wait_for(lambda spans: len(spans) > 20))
+    assert set(kept) <= set(range(1, 401))
 
 
 def test_out_of_memory_it_refuses_before_the_fan_out(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 from benchmarks.pipeline import play
 from benchmarks.pipeline.incidents import INCIDENTS
 from benchmarks.pipeline.panels import boards
@@ -28,12 +30,16 @@ class Seen:
     played: play.Played
     exemplars: dict[str, list[JaegerSpan]] = field(default_factory=dict)
     pages: dict[str, str] = field(default_factory=dict)
+    series: set[str] = field(default_factory=set)
+    labels: set[str] = field(default_factory=set)
 
 
 @pytest.fixture(scope="module")
 def seen(collector_binary: Path, jaeger_binary: Path, prometheus_binary: Path, simulator: SimulatorProcess) -> Seen:
     exemplars: dict[str, list[JaegerSpan]] = {}
     pages: dict[str, str] = {}
+    series: set[str] = set()
+    labels: set[str] = set()
     binaries = Binaries(collector_binary, jaeger_binary, prometheus_binary)
     with Stack(binaries, faster=play.FASTER) as stack:
 
@@ -44,11 +50,13 @@ def seen(collector_binary: Path, jaeger_binary: Path, prometheus_binary: Path, s
             ):
                 ids = [e["trace_id"] for e in stack.prometheus.exemplars(f'{histogram}{{job="{play.SERVICE}"}}')]
                 exemplars[histogram] = stack.jaeger.trace(ids[-1]) if ids else []
+            series.update(stack.prometheus.get("/api/v1/label/__name__/values")["data"])
+            labels.update(stack.prometheus.get("/api/v1/labels")["data"])
             for board in boards():
                 pages[board.uid] = page(board, stack.prometheus, span_s=120)
 
         played = play.run(stack, simulator, calls=6, at_once=3, everything_shown=read)
-    return Seen(played, exemplars, pages)
+    return Seen(played, exemplars, pages, series, labels)
 
 
 def test_everything_arrives_everywhere(seen: Seen) -> None:
@@ -85,6 +93,21 @@ def test_a_dashboard_can_be_looked_at_without_grafana(seen: Seen) -> None:
         assert [panel.title for panel in board.panels if panel.title not in text.replace("&#x27;", "'")] == []
         assert "no data" not in text, board.uid
         assert text.count("<polyline") >= sum(panel.kind == "timeseries" for panel in board.panels)
+
+
+def test_the_alerts_watch_series_that_are_there(seen: Seen) -> None:
+    rules = yaml.safe_load((RULES / "alerts.yml").read_text())
+    watched = {
+        name
+        for group in rules["groups"]
+        for rule in group["rules"]
+        for name in re.findall(r"\b(?:voicespan|gen_ai|otelcol)_\w+", rule["expr"])
+    }
+    # These two are told once there is something to tell; test_outages.py has both.
+    assert watched - seen.series - seen.labels == {
+        "otelcol_exporter_enqueue_failed_spans",
+        "otelcol_processor_memory_limiter_refused_spans",
+    }
 
 
 def test_the_rules_fire_for_what_they_should(promtool: Path) -> None:
