@@ -1,9 +1,5 @@
 """`voicespan store`: what waits, what was refused and why, once more with it, and away with what is old."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,18 +40,6 @@ def reject(store: Store, reason: str, limit: int = 100) -> None:
     batch = store.next_batch(Signal.TRACES, limit, 1 << 20)
     assert batch is not None
     store.rejected(batch, reason)
-
-
-def voicespan(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "voicespan_server.cli", "store", *arguments],
-        env={"PATH": os.environ["PATH"], "VOICESPAN_STORE_PATH": str(path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=path.parent,
-    )
 
 
 def test_status_counts_what_waits_and_what_was_refused_by_signal(store: Store, path: Path) -> None:
@@ -126,33 +110,3 @@ def test_pruning_by_age_leaves_the_young(store: Store, path: Path) -> None:
     found = maintenance.prune(path, None, 999, forget_rejections=True)
     assert (found.records, found.forgotten_rejections, found.waiting) == (1, 1, 0)
     assert maintenance.status(path).signals[0].records == 1
-
-
-def test_the_command_line_for_people_and_for_programs(store: Store, path: Path) -> None:
-    end_spans(store, "one")
-    healthy = voicespan(path, "status")
-    assert (healthy.returncode, healthy.stderr) == (0, "")
-    assert "traces         1 records       1 wait to be sent" in healthy.stdout
-    assert "open in 1 process" in healthy.stdout
-    reject(store, "HTTP 400 no")
-    failing = voicespan(path, "status", "--json")
-    assert failing.returncode == 1
-    assert json.loads(failing.stdout)["signals"][0]["rejected"] == 1
-    assert "HTTP 400 no" in voicespan(path, "rejected").stdout
-    assert json.loads(voicespan(path, "replay", "--json").stdout) == {"queued": 1}
-    assert "nothing was refused" in voicespan(path, "rejected").stdout
-    assert json.loads(voicespan(path, "prune", "--max-days", "1", "--json").stdout)["records"] == 0
-
-
-@pytest.mark.parametrize("command", ["status", "rejected", "replay", "prune"])
-def test_where_there_is_no_store_the_command_line_says_so(tmp_path: Path, command: str) -> None:
-    ended = voicespan(tmp_path / "none.db", command)
-    assert ended.returncode == 2
-    assert "VOICESPAN_STORE_PATH" in ended.stderr
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_unknown_signal_is_named(path: Path) -> None:
-    ended = voicespan(path, "replay", "--signal", "smoke")
-    assert ended.returncode == 2
-    assert "smoke" in ended.stderr

@@ -7,6 +7,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from support.otlp_sink import OtlpHttpSink
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
@@ -34,6 +36,8 @@ else:
     sys.stdin.read()
     os._exit(0)
 """
+
+pytestmark = pytest.mark.e2e
 
 
 def test_parent_and_child_each_tell_their_own_and_the_parents_death_is_noticed(tmp_path: Path) -> None:

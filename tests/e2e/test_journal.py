@@ -64,6 +64,8 @@ print("ended", flush=True)
 sys.stdin.readline()
 """
 
+pytestmark = pytest.mark.e2e
+
 
 @contextmanager
 def process(path: Path, sends: str = "sends") -> Iterator["subprocess.Popen[str]"]:
