@@ -120,6 +120,28 @@ def test_a_typed_conversation(run: Run, sink: OtlpHttpSink) -> None:
     assert answer["parts"][0]["content"] == done.stdout.splitlines()[0]
 
 
+NEVER_LEAVES = """
+import asyncio
+from google import genai
+async def main():
+    opened = genai.Client().aio.live.connect(model="gemini-3.8-live")
+    return opened, await opened.__aenter__()
+loop = asyncio.new_event_loop()
+kept = loop.run_until_complete(main())
+"""
+
+
+def test_a_session_that_is_never_left_ends_with_the_process(run: Run, sink: OtlpHttpSink) -> None:
+    run("opentelemetry-instrument", sys.executable, "-c", NEVER_LEAVES)
+    assert_tree(
+        sink.spans.all(),
+        """
+        WebSocket Session [voicespan.session.close_initiator=process status=UNSET]
+          Live Connection 1
+        """,
+    )
+
+
 def test_the_same_program_switched_off(run: Run, sink: OtlpHttpSink, tmp_path: Path) -> None:
     program = ("opentelemetry-instrument", sys.executable, "examples/live_call.py", str(QUESTION))
     run(*program, str(tmp_path / "1.wav"), env={"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "gemini_live"})
