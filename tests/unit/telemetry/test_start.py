@@ -1,0 +1,84 @@
+"""Sessions that a program begins itself."""
+
+import pytest
+from opentelemetry import trace
+
+from support.received import render_tree
+from support.telling import Recorder, named
+from voicespan import Capture, Close, Identity, LiveSettings, Model, Providers, in_tool, session_context, start_session
+from voicespan import events as ev
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def providers(recorder: Recorder) -> Providers:
+    return Providers(recorder.provider, recorder.meter_provider, recorder.logger_provider)
+
+
+def test_a_session_from_its_start_to_its_close(recorder: Recorder, providers: Providers) -> None:
+    session = start_session(
+        "models/gemini-3.8-live", Identity("s-1", "u-1"), capture=Capture(on_spans=True), providers=providers
+    )
+    session.feed(ev.UserText("A cafe?"))
+    session.feed(ev.ToolCall("c-1", "search"))
+    with in_tool(session, "c-1"), recorder.provider.get_tracer("app").start_as_current_span("look up"):
+        pass
+    with in_tool(session, "c-2"):
+        assert not trace.get_current_span().get_span_context().is_valid
+    session.feed(ev.ToolResponse("c-1", ev.ToolOutcome.OK))
+    session.feed(ev.ModelText("Yes."))
+    session.feed(ev.TurnComplete())
+    session.close(Close(1000, "", "server"))
+    spans = recorder.spans()
+    assert render_tree(spans) == "WebSocket Session\n  Turn 1\n    tool-search\n      look up"
+    assert {span.attributes["session.id"] for span in spans} == {"s-1"}
+    assert {span.attributes["user.id"] for span in spans} == {"u-1"}
+    turn = named(spans, "Turn 1")
+    assert turn.attributes["gen_ai.request.model"] == "gemini-3.8-live"
+    assert "A cafe?" in str(turn.attributes["gen_ai.input.messages"])
+    assert {log.event_name for log in recorder.logs()} == {"voicespan.session.summary"}
+    assert {metric.name for metric in recorder.measured()} > {"voicespan.turns"}
+
+
+def test_it_belongs_to_the_context_that_it_is_started_in(recorder: Recorder, providers: Providers) -> None:
+    with session_context("s-2", "u-2"):
+        start_session(Model("any"), providers=providers).close(Close(1000))
+    start_session(Model("any"), providers=providers).close(Close(1000))
+    inside, outside = recorder.spans()
+    assert (inside.attributes["session.id"], inside.attributes["user.id"]) == ("s-2", "u-2")
+    assert len(str(outside.attributes["session.id"])) == 32
+    assert "user.id" not in outside.attributes
+
+
+@pytest.mark.parametrize("settings", [LiveSettings(), LiveSettings(session_parent="new")])
+def test_its_parent_is_the_current_span_or_none(
+    recorder: Recorder, providers: Providers, settings: LiveSettings
+) -> None:
+    with recorder.provider.get_tracer("app").start_as_current_span("handler"):
+        start_session("any", providers=providers, settings=settings).close(Close(1000))
+    expected = "handler\n  WebSocket Session" if settings.session_parent == "inherit" else "handler\nWebSocket Session"
+    assert render_tree(recorder.spans()) == expected
+
+
+def test_two_sessions_of_one_program_share_their_instruments(recorder: Recorder, providers: Providers) -> None:
+    for _ in range(2):
+        session = start_session("any", providers=providers)
+        session.feed(ev.ModelText("Hi"))
+        session.feed(ev.TurnComplete())
+        session.close(Close(1000))
+    [turns] = [metric for metric in recorder.measured() if metric.name == "voicespan.turns"]
+    assert sum(point.value for point in turns.points) == 2
+
+
+def test_an_id_that_langfuse_would_drop_is_refused() -> None:
+    with pytest.raises(ValueError, match="session_id must have 1 to 200 characters"), session_context("x" * 201):
+        pass
+
+
+def test_in_a_tool_without_a_session_nothing_happens() -> None:
+    with in_tool(None, "c-1"):
+        assert not trace.get_current_span().get_span_context().is_valid
