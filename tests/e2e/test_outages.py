@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from support.backends import wait_for
 from support.collector import CONFIG, REPOSITORY, CollectorProcess, validate
 from support.gate import NGINX, Gate
 from support.langfuse_sink import LangfuseSink
@@ -178,7 +179,10 @@ def test_out_of_memory_it_refuses_before_the_fan_out(
         limit + "spike_limit_mib": 1,
     }
     with CollectorProcess(collector_binary, langfuse=langfuse, jaeger=jaeger, overrides=tight) as collector:
+        # It says so a moment before it does so.
         collector.wait_for_log(lambda line: "Memory usage is above soft limit" in line)
+        request = metrics_request("voicespan.tokens", 1, {"service.name": "voicespan-test"})
+        wait_for(lambda: post(f"{collector.http_endpoint}/v1/metrics", request), lambda status: status == 503, 10)
         assert send(collector, 1) == 503
         assert "otelcol_processor_memory_limiter_refused_spans{" in collector.metrics()
     assert langfuse.spans.all() == jaeger.spans.all() == []
