@@ -37,6 +37,16 @@ def test_every_variable_is_explained_to_those_who_set_it() -> None:
     assert [name for name in sorted(names) if f"`{name}`" not in explained] == []
 
 
+@pytest.mark.parametrize("name", ["agent", "gateway", "kafka", "no-langfuse"])
+def test_a_shapes_variables_have_defaults_and_are_explained(name: str) -> None:
+    text = (REPOSITORY / f"deploy/collector/{name}.yaml").read_text()
+    explained = (REPOSITORY / "docs/operations.md").read_text()
+    assert f"deploy/collector/{name}.yaml" in explained
+    assert [match[1] for match in VARIABLE.finditer(text) if not match["default"]] == []
+    own = {match[1] for match in VARIABLE.finditer(text)} - {match[1] for match in VARIABLE.finditer(TEXT)}
+    assert [variable for variable in sorted(own) if f"`{variable}`" not in explained] == []
+
+
 def test_pipelines_use_what_is_defined_and_leave_no_processor_unused() -> None:
     connectors = set(CONFIG["connectors"])
     for name, pipeline in PIPELINES.items():
