@@ -11,9 +11,10 @@ The thresholds were chosen on one labelled set of speech in noise and are report
 from __future__ import annotations
 
 from array import array
+from bisect import insort
 from collections.abc import Callable, Sequence
 from functools import cache
-from math import dist
+from math import dist, log10
 from struct import Struct
 from typing import NamedTuple
 
@@ -22,38 +23,53 @@ WINDOW_S = 6.0
 BLOCK_S = 0.020
 BLOCKS = round(WINDOW_S / BLOCK_S)
 
-# Loudness is that of the difference of samples 0.25 ms apart, which has the voice and its high sounds (it peaks at
-# 2 kHz), little of the mains and of cars (50 Hz: 28 dB less), and no offset. Sixteen such pairs tell that of 20 ms.
+# Loudness is that of differences of samples, so that no offset counts. Of those 0.25 ms apart: the voice and much of
+# its high sounds (it peaks at 2 kHz), little of the mains and of cars (50 Hz: 28 dB less). And of those 0.06 ms apart
+# (it peaks at 8 kHz): a t or an s after a word may be lost in the first and be the loudest there is in the second.
+# Sixteen such pairs each tell that of 20 ms.
 PAIRS = 16
-PAIR_S = 0.00025
-
-# Counts are of blocks from here on. The newest ones are background; so loud as this share of them are.
-BACKGROUND, BACKGROUND_SHARE = 25, 0.65
-# Speech is 5 dB above it, and no more than 20 dB below the loudest that lasts two blocks: breaths and echo are.
-# A click is shorter than a syllable: so many of so many blocks have to be loud, the last two of them together.
-ABOVE_BACKGROUND, BELOW_PEAK = 1.8, 0.1
-LOUD, OF = 4, 12
-# The background once more, now all that came after speech but for its last sounds: nearly all of it is no louder.
-SETTLED, AT_LEAST, NEARLY_ALL = 25, 6, 0.9
+VOICE_S, HIGH_S = 0.00025, 0.00006
 # A digital line's own noise: 8 of 32768 for each difference.
 MIN_LEVEL = 8.0 * PAIRS**0.5
-# Where the loudest speech is less above that (16 dB), its quiet end is lost in it: no answer then.
-STANDS_OUT = 6.0
-# The last sound of a word, an f or an s, is audible to 33 dB below the loudest, if it is above the background at all.
+
+# Counts are of blocks from here on, levels are factors. The background of a block is all that came after it but for
+# the next quarter of a second, which may be its word's last sounds: nearly all of it is no louder. Where it comes and
+# goes, as music and other voices do, it may be louder next time: so it is raised by a part of how far that is above its
+# middle, in decibels.
+AFTER, AT_LEAST, NEARLY_ALL, UNSTEADY = 12, 6, 0.9, 0.4
+# Speech is above it, and no more than 20 dB below the loudest of its last second: breaths and echo are.
+# A click is shorter than a syllable: so many of so many blocks have to be loud, the last two of them together.
+ABOVE_BACKGROUND, BELOW_PEAK = 1.5, 0.1
+LOUD, OF = 4, 12
+# A voice that trails off is below the loudest of the whole window: look again with what was loudest near the end.
+SECOND, ROUNDS = 50, 3
+# Where the loudest speech is less above the background (13 dB), its quiet end is lost in it: no answer then.
+STANDS_OUT = 4.5
+# The last sound of a word, an f or an s, is heard to 29 dB below the loudest (of high sounds: 26 dB), if it is above
+# the background at all. What falls by more than 4 dB in two blocks is not followed as far: a room prolongs it.
+TAIL_ABOVE_BACKGROUND, FALLING = 1.1, 0.6
+VOICE_BELOW_PEAK, VOICE_FALLING_BELOW_PEAK = 0.035, 0.05
+HIGH_BELOW_PEAK, HIGH_FALLING_BELOW_PEAK = 0.05, 0.06
+# A noise suppressor lets noise through with speech, and not at once none: the softest there was with speech is that.
+SOFTEST, ABOVE_SOFTEST = 0.05, 1.3
 # It is this long at most, may pause (a t does), and is not as loud as a click.
-TAIL_ABOVE_BACKGROUND, TAIL_BELOW_PEAK = 1.1, 0.023
-TAIL, TAIL_PAUSE, CLICK = 25, 5, 2.7
+TAIL, TAIL_PAUSE, CLICK = 30, 5, 2.7
+# What a louder background hides of the last sound: 3 ms for each dB that it is above what is heard in silence (30 dB
+# below the loudest), 40 at most.
+HEARD_BELOW_PEAK, HIDDEN_S_PER_DB, HIDDEN_AT_MOST_S = 0.0316, 0.003, 0.040
+# From the end of the last block to the end of the sound in it, on average.
+INTO_BLOCK_S = 0.012
 
 
 class RecentAudio:
-    """The loudness of the last seconds of 16-bit little-endian mono audio. Four kilobytes; no audio is kept."""
+    """The loudness of the last seconds of 16-bit little-endian mono audio, 5.5 KB of it; no audio is kept."""
 
-    __slots__ = ("_blocks", "_ended_ns", "_levels", "_pairs", "_rate_hz", "_rest", "_sent_ns")
+    __slots__ = ("_blocks", "_ended_ns", "_high", "_pairs", "_rate_hz", "_rest", "_sent_ns", "_voice")
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
         self._pairs = _pairs(rate_hz)
-        self._levels = array("f", bytes(4 * BLOCKS))
+        self._voice, self._high = array("f", bytes(4 * BLOCKS)), array("f", bytes(4 * BLOCKS))
         self._ended_ns = array("q", bytes(8 * BLOCKS))
         self._blocks = 0  # since the last clear: the newest is at this less one, modulo BLOCKS
         self._rest = b""
@@ -63,12 +79,14 @@ class RecentAudio:
         """A frame that was sent at `sent_ns`, which is when its last sample was spoken."""
         if self._rest:
             pcm = self._rest + pcm
-        unpack, apart, size = self._pairs
+        unpack, voice, high, size = self._pairs
         start, left = 0, len(pcm)
         while left >= size:
             left -= size
             slot = self._blocks % BLOCKS
-            self._levels[slot] = dist(unpack(pcm, start), unpack(pcm, start + apart))
+            firsts = unpack(pcm, start)
+            self._voice[slot] = dist(firsts, unpack(pcm, start + voice))
+            self._high[slot] = dist(firsts, unpack(pcm, start + high))
             # Never before the frame ahead of it was sent, since a client may send in bursts.
             ended_ns = sent_ns - left * 500_000_000 // self._rate_hz if left else sent_ns
             self._ended_ns[slot] = ended_ns if ended_ns > self._sent_ns else self._sent_ns
@@ -83,42 +101,95 @@ class RecentAudio:
 
     def end_of_speech_ns(self) -> int | None:
         """When speech ended; None where there was none, or where it cannot be told from the background."""
-        slot = self._blocks % BLOCKS
-        newest_first = [*self._levels[:slot][::-1], *self._levels[slot:][::-1]]
-        since = blocks_since_speech(newest_first[: self._blocks])
-        if since is None:
+        found = last_sound(self._newest_first(self._voice), self._newest_first(self._high))
+        if found is None:
             return None
-        last = self._blocks - 1 - since
+        last = self._blocks - 1 - found.blocks_ago
         ended_ns, began_ns = self._ended_ns[last % BLOCKS], self._ended_ns[(last - 1) % BLOCKS]
-        # Anywhere in its last block, so taken for the middle.
-        return max(ended_ns - round(BLOCK_S * 0.5e9), began_ns)
+        return max(ended_ns + round((found.hidden_s - INTO_BLOCK_S) * 1e9), began_ns)
+
+    def _newest_first(self, levels: array[float]) -> array[float]:
+        slot = self._blocks % BLOCKS
+        return (levels[:slot][::-1] + levels[slot:][::-1])[: self._blocks]
 
 
-def blocks_since_speech(newest_first: Sequence[float]) -> int | None:
-    """How many blocks came after the last one with speech; None where no speech stands out or it has not ended."""
-    if len(newest_first) < BACKGROUND + OF:
+class LastSound(NamedTuple):
+    """The last block with speech, and for how long speech went on unheard under the background."""
+
+    blocks_ago: int
+    hidden_s: float
+
+
+def last_sound(voice: Sequence[float], high: Sequence[float]) -> LastSound | None:
+    """Where speech ended in these levels, newest first; None where none stands out or it has not ended."""
+    if len(voice) < AT_LEAST + OF:
         return None
-    levels = _smooth(newest_first)
-    peak = max(map(min, levels, levels[1:]))
-    background = max(_percentile(levels[:BACKGROUND], BACKGROUND_SHARE), MIN_LEVEL)
-    threshold = max(background * ABOVE_BACKGROUND, peak * BELOW_PEAK)
-    loud = [level >= threshold for level in levels]
-    syllable = next((at for at in range(len(loud) - OF + 1) if sum(loud[at : at + OF]) >= LOUD), 0)
-    end = next((at for at in range(syllable, len(loud) - 1) if loud[at] and loud[at + 1]), 0)
-    if syllable == 0 or end < AT_LEAST:
-        return None  # no speech, or up to the end of the audio
-    background = max(_percentile(levels[: max(AT_LEAST, end - SETTLED)], NEARLY_ALL), MIN_LEVEL)
-    if peak < background * STANDS_OUT:
+    levels = _smooth(voice)
+    backgrounds = _backgrounds(levels)
+    peak, end = _peak(levels), -1
+    for _ in range(ROUNDS):
+        before, end = end, _last_syllable(levels, backgrounds, peak)
+        if end < AT_LEAST:
+            return None  # no speech, or up to the end of the audio
+        if end == before:
+            break
+        peak = _peak(levels[end : end + SECOND + 1])
+    if peak < backgrounds[end] * STANDS_OUT:
         return None
-    audible = max(background * TAIL_ABOVE_BACKGROUND, peak * TAIL_BELOW_PEAK)
-    return _with_tail(levels, end, audible, threshold * CLICK)
+    in_voice = _audible(levels, backgrounds[end], end, VOICE_BELOW_PEAK, VOICE_FALLING_BELOW_PEAK)
+    levels = _smooth(high)
+    in_high = _audible(levels, _backgrounds(levels)[end], end, HIGH_BELOW_PEAK, HIGH_FALLING_BELOW_PEAK)
+    last = _with_tail([a or b for a, b in zip(in_voice, in_high, strict=True)], end)
+    hidden_db = 20 * log10(max(1.0, backgrounds[end] * TAIL_ABOVE_BACKGROUND / peak / HEARD_BELOW_PEAK))
+    return None if last is None else LastSound(last, min(hidden_db * HIDDEN_S_PER_DB, HIDDEN_AT_MOST_S))
 
 
-def _with_tail(levels: Sequence[float], end: int, audible: float, click: float) -> int | None:
+def _backgrounds(levels: Sequence[float]) -> list[float]:
+    after = sorted(levels[:AT_LEAST])
+    backgrounds = []
+    for at in range(len(levels)):
+        if at - AFTER > AT_LEAST:
+            insort(after, levels[at - AFTER - 1])
+        loud, middle = max(_ranked(after, NEARLY_ALL), MIN_LEVEL), max(_ranked(after, 0.5), MIN_LEVEL)
+        backgrounds.append(loud * (loud / middle) ** UNSTEADY)
+    return backgrounds
+
+
+def _peak(levels: Sequence[float]) -> float:
+    """The loudest that lasts two blocks."""
+    return max(map(min, levels, levels[1:]))
+
+
+def _last_syllable(levels: Sequence[float], backgrounds: Sequence[float], peak: float) -> int:
+    """The newest block of what is loud for long enough to be speech; -1 where nothing is."""
+    for at in range(len(levels) - OF + 1):
+        threshold = max(backgrounds[at] * ABOVE_BACKGROUND, peak * BELOW_PEAK)
+        if (
+            levels[at] >= threshold <= levels[at + 1]
+            and sum(level >= threshold for level in levels[at : at + OF]) >= LOUD
+        ):
+            return at
+    return -1
+
+
+def _audible(
+    levels: Sequence[float], background: float, end: int, below_peak: float, falling_below_peak: float
+) -> list[bool]:
+    """Of each block after `end`, whether what is in it may be a word's last sound."""
+    peak = _peak(levels[end : end + SECOND + 1])
+    floor = max(background * TAIL_ABOVE_BACKGROUND, _percentile(levels[end:], SOFTEST) * ABOVE_SOFTEST)
+    click = max(background * ABOVE_BACKGROUND, peak * BELOW_PEAK) * CLICK
+    return [
+        max(floor, peak * (falling_below_peak if level < before * FALLING else below_peak)) <= level < click
+        for level, before in zip(levels[:end], levels[2:], strict=False)
+    ]
+
+
+def _with_tail(audible: Sequence[bool], end: int) -> int | None:
     """The newest block of a word's last sounds; None where they go on, being none then."""
     earliest = max(0, end - TAIL)
     for at in range(end - 1, earliest - 1, -1):
-        if audible <= levels[at] < click:
+        if audible[at]:
             end = at
         elif end - at >= TAIL_PAUSE:
             return end
@@ -132,19 +203,25 @@ def _smooth(levels: Sequence[float]) -> list[float]:
 
 
 def _percentile(levels: Sequence[float], share: float) -> float:
-    return sorted(levels)[min(len(levels) - 1, int(share * len(levels)))]
+    return _ranked(sorted(levels), share)
+
+
+def _ranked(ascending: Sequence[float], share: float) -> float:
+    return ascending[min(len(ascending) - 1, int(share * len(ascending)))]
 
 
 class _Pairs(NamedTuple):
-    """How pairs are read: the first samples of all of them with `unpack`, the second ones `apart` bytes later."""
+    """How pairs are read: the first samples of all of them with `unpack`, the second ones so many bytes later."""
 
     unpack: Callable[[bytes, int], tuple[int, ...]]
-    apart: int
+    voice: int
+    high: int
     block_bytes: int
 
 
 @cache
 def _pairs(rate_hz: int) -> _Pairs:
-    apart, every = max(1, round(rate_hz * PAIR_S)), max(2, round(rate_hz * BLOCK_S / PAIRS))
+    every = max(2, round(rate_hz * BLOCK_S / PAIRS))
     firsts = Struct("<" + f"h{2 * every - 2}x" * (PAIRS - 1) + "h")
-    return _Pairs(firsts.unpack_from, 2 * apart, 2 * every * PAIRS)
+    high = max(1, round(rate_hz * HIGH_S))
+    return _Pairs(firsts.unpack_from, 2 * max(high, round(rate_hz * VOICE_S)), 2 * high, 2 * every * PAIRS)

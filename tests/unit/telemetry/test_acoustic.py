@@ -180,7 +180,7 @@ def test_no_audio_is_kept_and_the_window_is_bounded() -> None:
     for n in range(10 * BLOCKS):
         recent.add(frame, n)
     assert sys.getrefcount(frame) == references
-    assert len(recent._levels) == len(recent._ended_ns) == BLOCKS
+    assert len(recent._voice) == len(recent._high) == len(recent._ended_ns) == BLOCKS
 
 
 def test_what_is_older_than_the_window_is_forgotten() -> None:
