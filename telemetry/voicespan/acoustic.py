@@ -44,12 +44,13 @@ LOUD, OF = 4, 12
 # A voice that trails off is below the loudest of the whole window: look again with what was loudest near the end.
 SECOND, ROUNDS = 50, 3
 # Where the loudest speech is less above the background (13 dB), its quiet end is lost in it: no answer then.
-STANDS_OUT = 4.5
+STANDS_OUT = 4.3
 # The last sound of a word, an f or an s, is heard to 29 dB below the loudest (of high sounds: 26 dB), if it is above
-# the background at all. What falls by more than 4 dB in two blocks is not followed as far: a room prolongs it.
-TAIL_ABOVE_BACKGROUND, FALLING = 1.1, 0.6
-VOICE_BELOW_PEAK, VOICE_FALLING_BELOW_PEAK = 0.035, 0.05
-HIGH_BELOW_PEAK, HIGH_FALLING_BELOW_PEAK = 0.05, 0.06
+# the background at all. What falls by more than 3 dB in two blocks is not followed as far (24 and 22 dB): a room
+# prolongs it.
+TAIL_ABOVE_BACKGROUND, FALLING = 1.1, 0.7
+VOICE_BELOW_PEAK, VOICE_FALLING_BELOW_PEAK = 0.035, 0.065
+HIGH_BELOW_PEAK, HIGH_FALLING_BELOW_PEAK = 0.05, 0.08
 # A noise suppressor lets noise through with speech, and not at once none: the softest there was with speech is that.
 SOFTEST, ABOVE_SOFTEST = 0.05, 1.3
 # It is this long at most, may pause (a t does), and is not as loud as a click.
