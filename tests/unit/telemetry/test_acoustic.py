@@ -110,6 +110,19 @@ def test_a_breath_or_a_click_after_the_last_word_is_not_part_of_it() -> None:
             assert abs(error_s(audio, LINES[0])) <= 0.060
 
 
+def test_a_last_sound_that_is_high_alone_is_part_of_the_word() -> None:
+    hiss = [600 * math.sin(math.tau * 7_900 * n / RATE) for n in range(RATE // 10)]
+    audio = with_sound(heard(LINES[0], noise=5), hiss, spoken_until(LINES[0]) + RATE // 25)
+    assert error_s(audio, LINES[0]) == pytest.approx(0.140, abs=0.030)
+
+
+def test_speech_before_a_background_that_comes_and_goes_as_loud_is_not_guessed() -> None:
+    line = LINES[0]
+    bursts = [n * (3_000 if at // 4_000 % 2 else 300) for at, n in enumerate(NOISE)]
+    audio = with_sound(heard(line, gain=0.3, silence_s=3.0), bursts, 0)
+    assert nothing_found_in(audio)
+
+
 @pytest.mark.parametrize("line", LINES, ids=range(len(LINES)))
 def test_what_cannot_be_told_from_the_background_is_not_guessed(line: array.array[int]) -> None:
     assert nothing_found_in(heard(line, gain=0.03, noise=100))
