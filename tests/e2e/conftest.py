@@ -100,3 +100,21 @@ def collector(
     """The real collector with the repository's configuration, a sink behind each leg."""
     with CollectorProcess(collector_binary, langfuse=langfuse, jaeger=jaeger, prometheus=prometheus) as process:
         yield process
+
+
+@pytest.fixture
+def receiver() -> Iterator[OtlpHttpSink]:
+    """What a server sends to without a collector between."""
+    with OtlpHttpSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def environ(simulator: SimulatorProcess, receiver: OtlpHttpSink) -> dict[str, str]:
+    """A server's environment: the simulator answers, and what is told goes to `receiver`."""
+    return {
+        "VOICESPAN_BACKEND": "simulator",
+        "VOICESPAN_SIMULATOR_URL": simulator.base_url,
+        "VOICESPAN_SIMULATOR_CA_FILE": str(simulator.ca_file),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.base_url,
+    }

@@ -5,7 +5,7 @@ import contextlib
 import json
 import signal
 import urllib.error
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -17,7 +17,6 @@ from support.otlp_sink import OtlpHttpSink
 from support.received import ReceivedSpan, render_tree
 from support.server import ServerProcess
 from voicespan_server.client import CallError
-from voicespan_simulator.process import SimulatorProcess
 
 pytestmark = pytest.mark.e2e
 
@@ -25,21 +24,8 @@ CAPTURE = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_AND_EVENT
 
 
 @pytest.fixture
-def receiver() -> Iterator[OtlpHttpSink]:
-    with OtlpHttpSink() as sink:
-        yield sink
-
-
-@pytest.fixture
-def environ(simulator: SimulatorProcess, receiver: OtlpHttpSink) -> dict[str, str]:
-    return {
-        "VOICESPAN_BACKEND": "simulator",
-        "VOICESPAN_SIMULATOR_URL": simulator.base_url,
-        "VOICESPAN_SIMULATOR_CA_FILE": str(simulator.ca_file),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.base_url,
-        "OTEL_METRICS_EXPORTER": "none",
-        **CAPTURE,
-    }
+def environ(environ: dict[str, str]) -> dict[str, str]:
+    return {**environ, "OTEL_METRICS_EXPORTER": "none", **CAPTURE}
 
 
 def trace_of(receiver: OtlpHttpSink, trace_id: str) -> list[ReceivedSpan]:

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,25 +20,8 @@ from support.http_server import HttpServer, Request, Response
 from support.otlp_sink import OtlpHttpSink
 from support.server import ServerProcess
 from voicespan_server.client import CallError
-from voicespan_simulator.process import SimulatorProcess
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-def receiver() -> Iterator[OtlpHttpSink]:
-    with OtlpHttpSink() as sink:
-        yield sink
-
-
-@pytest.fixture
-def environ(simulator: SimulatorProcess, receiver: OtlpHttpSink) -> dict[str, str]:
-    return {
-        "VOICESPAN_BACKEND": "simulator",
-        "VOICESPAN_SIMULATOR_URL": simulator.base_url,
-        "VOICESPAN_SIMULATOR_CA_FILE": str(simulator.ca_file),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.base_url,
-    }
 
 
 def status_of(url: str) -> int:

@@ -7,16 +7,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
-
-from voicespan import conventions as c
-
-pytest.importorskip("grafana_foundation_sdk", reason="the dashboards' generator is not installed")
 from benchmarks.pipeline.incidents import INCIDENTS
 from benchmarks.pipeline.panels import BoardPanel, boards
 from deploy.grafana.source import __main__ as generator
 from deploy.grafana.source.names import label, series
+
+from voicespan import conventions as c
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GRAFANA = REPOSITORY / "deploy/grafana"

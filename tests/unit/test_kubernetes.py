@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -30,7 +31,6 @@ def environment(workload: str) -> dict[str, str | None]:
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda each: f"{each['kind']} {each['metadata']['name']}")
 def test_a_resource_is_of_kubernetes_schema(resource: dict[str, Any]) -> None:
-    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="Kubernetes's schemas are not installed")
     kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
 
 
