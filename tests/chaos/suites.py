@@ -117,7 +117,8 @@ async def worker_kills(binary: Path, *, rounds: int, seed: int, callers: int = 4
         return it.judge("worker kills", kills_ns, len(kills_ns))
 
 
-async def _until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+async def _until(condition: Callable[[], bool], timeout_s: float = 90.0) -> None:
+    """Wait; a sender that was refused for a while comes back after half a minute at the latest."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - other threads and processes bring it about
             await asyncio.sleep(0.02)
