@@ -120,7 +120,8 @@ def call(
 ) -> None:
     """Call a running server, speak, and print what is said and the trace's id."""
     from voicespan_server import client as voice_client
-    from voicespan_server.demo import Narrator
+    from voicespan_server.narrator import Narrator
+    from voicespan_server.server_messages import TurnCompleted
 
     async def place() -> str:
         spoken = [voice_client.read_wav(path) for path in lines]
@@ -128,7 +129,7 @@ def call(
             running.listener = Narrator(out)
             for number, pcm in enumerate(spoken, 1):
                 await running.say(pcm)
-                await running.wait_for(lambda c, n=number: len(c.of_type("turn.completed")) >= n)  # type: ignore[misc]
+                await running.wait_for(lambda c, n=number: len(c.of(TurnCompleted)) >= n)  # type: ignore[misc]
             await running.hang_up()
             return running.trace_id
 

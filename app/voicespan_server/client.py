@@ -1,8 +1,15 @@
-"""A client of `voice.v1`, for the command line, the demo and the tests."""
+"""A client of `voice.v1`, for the command line, the demo, the load generator and the tests.
+
+async with call("ws://127.0.0.1:8000/ws/voice") as running:
+    await running.say(pcm)
+    await running.wait_for(lambda c: bool(c.of(TurnCompleted)))
+    await running.hang_up()
+"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 import wave
@@ -10,22 +17,40 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
 
 from voicespan_server.protocol import INPUT_RATE_HZ, OUTPUT_RATE_HZ, SUBPROTOCOL
+from voicespan_server.server_messages import (
+    Error,
+    Goodbye,
+    Ready,
+    ServerMessage,
+    UnreadableMessage,
+    parse_server_message,
+)
 
 FRAME_S = 0.04
 FRAME_BYTES = int(INPUT_RATE_HZ * FRAME_S) * 2
 SILENCE = bytes(FRAME_BYTES)
+BEARER = "bearer."
 
-Message = dict[str, Any]
+M = TypeVar("M", bound=ServerMessage)
 
 
 class CallError(Exception):
-    """The server refused the call, or ended it before it began."""
+    """The server refused the call, or ended it before it was over.
+
+    `code` groups its causes: the code of the server's `error`, else `http-STATUS` or `close-CODE`.
+    """
+
+    def __init__(self, message: str, code: str = "", retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after_ms = retry_after_ms
 
 
 def read_wav(path: Path) -> bytes:
@@ -52,10 +77,11 @@ class VoiceClient:
     """A call in progress: an open microphone, what the server said, and how much it spoke."""
 
     socket: ClientConnection
-    ready: Message
-    messages: list[Message] = field(default_factory=list)
+    ready: Ready
+    messages: list[ServerMessage] = field(default_factory=list)
     audio_bytes: int = 0
-    listener: Callable[[Message], None] | None = None
+    listener: Callable[[ServerMessage], None] | None = None
+    audio_listener: Callable[[bytes], None] | None = None
     close_code: int | None = None
     close_reason: str = ""
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -64,17 +90,21 @@ class VoiceClient:
     @property
     def session_id(self) -> str:
         """The session's id."""
-        return str(self.ready["session_id"])
+        return self.ready.session_id
 
     @property
     def trace_id(self) -> str:
         """32 hex digits."""
-        return str(self.ready["trace_id"])
+        return self.ready.trace_id
 
     @property
     def heard_s(self) -> float:
         """Seconds of the model's voice received so far."""
         return self.audio_bytes / 2 / OUTPUT_RATE_HZ
+
+    def of(self, kind: type[M]) -> list[M]:
+        """The server's messages of one type, in order."""
+        return [message for message in self.messages if isinstance(message, kind)]
 
     async def say(self, pcm: bytes) -> None:
         """Speak into the open microphone; returns when the last sample has been sent.
@@ -86,8 +116,28 @@ class VoiceClient:
             await self._speech.put(pcm[start : start + FRAME_BYTES].ljust(FRAME_BYTES, b"\0"))
         await self.wait_for(lambda call: call._speech.empty(), timeout_s=len(pcm) / INPUT_RATE_HZ + 30)
 
-    async def send(self, message: Message) -> None:
-        """Send a control message."""
+    async def type_text(self, text: str) -> None:
+        """Say something by keyboard."""
+        await self.send({"type": "text", "text": text})
+
+    async def end_audio(self) -> None:
+        """Tell that the microphone was switched off."""
+        await self.send({"type": "audio.end"})
+
+    async def show(self, image: bytes, mime: str) -> None:
+        """Show a picture."""
+        await self.send({"type": "image", "mime": mime, "data": base64.b64encode(image).decode()})
+
+    async def report_playback(self, turn: int, event: str, ms: float = 0) -> None:
+        """Tell that the loudspeaker `started` to play a turn's answer, or `stopped`, `ms` into it."""
+        await self.send({"type": "playback", "turn": turn, "event": event, "ms": ms})
+
+    async def ping(self, t: float) -> None:
+        """Ask for a pong that carries `t` back."""
+        await self.send({"type": "ping", "t": t})
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send a control message as it is."""
         await self.socket.send(json.dumps(message))
 
     async def wait_for(self, wanted: Callable[[VoiceClient], bool], timeout_s: float = 30.0) -> None:
@@ -100,12 +150,24 @@ class VoiceClient:
         async with asyncio.timeout(timeout_s), self._news:
             while not wanted(self):
                 if self.close_code is not None:
-                    raise CallError(f"the call ended: {self.close_code} {self.close_reason}")
+                    raise self.failure()
                 await self._news.wait()
 
-    def of_type(self, kind: str) -> list[Message]:
-        """The server's messages of one type, in order."""
-        return [message for message in self.messages if message["type"] == kind]
+    async def wait_until_over(self, timeout_s: float = 30.0) -> None:
+        """Wait until the server has ended the call.
+
+        Raises:
+            TimeoutError: it did not.
+        """
+        async with asyncio.timeout(timeout_s), self._news:
+            while self.close_code is None:
+                await self._news.wait()
+
+    def failure(self) -> CallError:
+        """Why a call that is over ended, for those who did not expect it."""
+        told = self.of(Error)
+        code = told[-1].code if told else f"close-{self.close_code}"
+        return CallError(f"the call ended: {self.close_code} {self.close_reason}", code)
 
     async def hang_up(self) -> None:
         """Say goodbye and close."""
@@ -117,12 +179,15 @@ class VoiceClient:
             pass
 
     async def _listen(self) -> None:
+        fault = ""
         try:
             async for received in self.socket:
                 if isinstance(received, bytes):
                     self.audio_bytes += len(received)
+                    if self.audio_listener:
+                        self.audio_listener(received)
                 else:
-                    message = json.loads(received)
+                    message = parse_server_message(received)
                     self.messages.append(message)
                     if self.listener:
                         self.listener(message)
@@ -130,8 +195,11 @@ class VoiceClient:
                     self._news.notify_all()
         except ConnectionClosed:
             pass
-        self.close_code = self.socket.close_code or 1006
-        self.close_reason = self.socket.close_reason or ""
+        except UnreadableMessage as error:
+            fault = f"the server does not speak {SUBPROTOCOL}: {error}"
+            await self.socket.close(1002, "unreadable message")
+        self.close_code = 1002 if fault else self.socket.close_code or 1006
+        self.close_reason = fault or self.socket.close_reason or ""
         async with self._news:
             self._news.notify_all()
 
@@ -153,33 +221,64 @@ class VoiceClient:
 
 
 @asynccontextmanager
-async def call(url: str, *, user_id: str | None = None, pace: float = 1.0) -> AsyncIterator[VoiceClient]:
+async def call(
+    url: str, *, user_id: str | None = None, token: str | None = None, pace: float = 1.0, microphone: bool = True
+) -> AsyncIterator[VoiceClient]:
     """Place a call to a server's `/ws/voice`. With `pace` 0.1 the microphone runs ten times faster than time.
+
+    `token` is a session token; it travels as the second subprotocol. Without a `microphone` only what is typed is sent.
 
     Raises:
         CallError: the server refused it.
         OSError: the server is not there.
     """
+    offered = [Subprotocol(SUBPROTOCOL), *([Subprotocol(BEARER + token)] if token else [])]
     try:
-        connection = await connect(url, subprotocols=[SUBPROTOCOL], compression=None, max_size=1 << 22)  # type: ignore[list-item]
+        connection = await connect(url, subprotocols=offered, compression=None, max_size=1 << 22)
+    except InvalidStatus as error:
+        status = error.response.status_code
+        after = error.response.headers.get("Retry-After", "")
+        body = (error.response.body or b"").decode(errors="replace").strip()[:200]
+        said = f": {body}" if body else ""
+        raise CallError(
+            f"{url}: refused with HTTP {status}{said}",
+            f"http-{status}",
+            int(after) * 1000 if after.isdecimal() else None,
+        ) from error
     except WebSocketException as error:
-        raise CallError(f"{url}: {error}") from error
+        raise CallError(f"{url}: {error}", type(error).__name__) from error
     async with connection as socket:
-        hello: Message = {"type": "hello", "v": 1, "input": {"rate": INPUT_RATE_HZ}}
-        if user_id:
-            hello["user"] = {"id_hash": user_id}
-        await socket.send(json.dumps(hello))
-        try:
-            first = json.loads(await socket.recv())
-        except ConnectionClosed as error:
-            raise CallError(f"the server closed the call: {error}") from error
-        if first["type"] != "ready":
-            raise CallError(f"{first.get('code')}: {first.get('message')}")
-        client = VoiceClient(socket, first)
-        loops = [asyncio.create_task(loop) for loop in (client._listen(), client._microphone(pace))]
+        client = VoiceClient(socket, await _begin(socket, user_id))
+        loops = [asyncio.create_task(client._listen())]
+        if microphone:
+            loops.append(asyncio.create_task(client._microphone(pace)))
         try:
             yield client
         finally:
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
+
+
+async def _begin(socket: ClientConnection, user_id: str | None) -> Ready:
+    hello: dict[str, Any] = {"type": "hello", "v": 1, "input": {"rate": INPUT_RATE_HZ}}
+    if user_id:
+        hello["user"] = {"id_hash": user_id}
+    try:
+        await socket.send(json.dumps(hello))
+        while True:
+            received = await socket.recv()
+            if isinstance(received, bytes):
+                continue
+            match parse_server_message(received):
+                case Ready() as ready:
+                    return ready
+                case Error() as error:
+                    raise CallError(f"{error.code}: {error.message}", error.code, error.retry_after_ms)
+                case Goodbye() as goodbye:
+                    raise CallError(f"the server ended the call: {goodbye.reason}", f"close-{goodbye.code}")
+    except ConnectionClosed as error:
+        code = error.rcvd.code if error.rcvd else 1006
+        raise CallError(f"the server closed the call: {error}", f"close-{code}") from error
+    except UnreadableMessage as error:
+        raise CallError(f"the server does not speak {SUBPROTOCOL}: {error}", "unreadable") from error

@@ -15,7 +15,9 @@ from voicespan.sdk.signals import Signal
 from voicespan_server import client as voice_client
 from voicespan_server import trace_tree
 from voicespan_server.app import Server
-from voicespan_server.client import CallError, Message, VoiceClient
+from voicespan_server.client import CallError, VoiceClient
+from voicespan_server.narrator import Narrator
+from voicespan_server.server_messages import Interrupted, TurnCompleted
 
 LINES = ("01-navigate.wav", "02-search.wav", "03-market.wav", "04-thanks.wav")
 # How much of the third answer the caller listens to before talking over it.
@@ -32,9 +34,9 @@ async def place_call(url: str, console: Console) -> str:
     async with voice_client.call(url, user_id="demo-caller") as call:
         call.listener = Narrator(console)
         for line in lines[:2]:
-            turn = len(call.of_type("turn.completed"))
+            turn = len(call.of(TurnCompleted))
             await call.say(line)
-            await call.wait_for(lambda c, turn=turn: len(c.of_type("turn.completed")) > turn)  # type: ignore[misc]
+            await call.wait_for(lambda c, turn=turn: len(c.of(TurnCompleted)) > turn)  # type: ignore[misc]
         heard_s = call.heard_s
         await call.say(lines[2])
         await call.wait_for(lambda c: c.heard_s > heard_s)
@@ -46,46 +48,11 @@ async def place_call(url: str, console: Console) -> str:
 
 async def _talk_over(call: VoiceClient, line: bytes) -> None:
     """Barge in, and hear the answer to that."""
-    interrupted = len(call.of_type("interrupted"))
-    completed = len(call.of_type("turn.completed"))
+    interrupted = len(call.of(Interrupted))
+    completed = len(call.of(TurnCompleted))
     await call.say(line)
-    await call.wait_for(lambda c: len(c.of_type("interrupted")) > interrupted)
-    await call.wait_for(lambda c: len(c.of_type("turn.completed")) > completed + 1)
-
-
-class Narrator:
-    """Prints what happens in a call, a line for each thing."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._speaker = ""
-
-    def __call__(self, message: Message) -> None:
-        """Print one of the server's messages."""
-        match message["type"]:
-            case "transcript":
-                speaker = "you  " if message["role"] == "user" else "model"
-                if speaker != self._speaker:
-                    self._end_line()
-                    self._console.print(f"  [dim]{speaker}[/dim] ", end="")
-                    self._speaker = speaker
-                self._console.print(message["text"], end="", markup=False, highlight=False)
-            case "tool.started":
-                self._end_line()
-                self._console.print(f"  [dim]tool [/dim] {message['name']}")
-            case "interrupted":
-                self._end_line()
-                self._console.print("  [yellow]-- you talk over the answer, which stops[/yellow]")
-            case "turn.completed" | "bye":
-                self._end_line()
-            case "error":
-                self._end_line()
-                self._console.print(f"  [red]{message['message']}[/red]")
-
-    def _end_line(self) -> None:
-        if self._speaker:
-            self._console.print()
-            self._speaker = ""
+    await call.wait_for(lambda c: len(c.of(Interrupted)) > interrupted)
+    await call.wait_for(lambda c: len(c.of(TurnCompleted)) > completed + 1)
 
 
 def banner(console: Console, url: str, server: Server) -> None:

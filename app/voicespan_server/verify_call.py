@@ -10,6 +10,7 @@ from pathlib import Path
 
 from voicespan_server import client as voice_client
 from voicespan_server.client import VoiceClient
+from voicespan_server.server_messages import Interrupted, ToolStarted, TurnCompleted
 
 ASKED = ("01-navigate.wav", "02-search.wav")
 LONG_STORY, TALKED_OVER_BY = "03-market.wav", "04-thanks.wav"
@@ -47,9 +48,9 @@ async def place_call(url: str) -> Placed:
             await asyncio.sleep(PATIENCE_S)
         await call.say(_line(TALKED_OVER_BY))
         await _answered(call, done + 2, placed, TALKED_OVER_BY)
-        if not call.of_type("interrupted"):
+        if not call.of(Interrupted):
             placed.notes.append("the model was not interrupted by being talked over")
-        if not call.of_type("tool.started"):
+        if not call.of(ToolStarted):
             placed.notes.append("the model called no tool")
         await call.hang_up()
         return placed
@@ -75,7 +76,7 @@ async def _until(call: VoiceClient, placed: Placed, otherwise: str, wanted: Call
 
 
 def _completed(call: VoiceClient) -> int:
-    return len(call.of_type("turn.completed"))
+    return len(call.of(TurnCompleted))
 
 
 def _line(name: str) -> bytes:

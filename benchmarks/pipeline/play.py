@@ -17,6 +17,7 @@ from benchmarks.pipeline.stories import CLEAN
 from support.caller import ask, call
 from support.server import ServerProcess
 from support.stack import Stack
+from voicespan_server.server_messages import TurnCompleted
 from voicespan_simulator.process import SimulatorProcess
 
 SERVICE = "voicespan"
@@ -140,7 +141,7 @@ async def place_calls(url: str, count: int, at_once: int) -> Calls:
             await ask(caller)
             await ask(caller)
             await caller.hang_up()
-            return caller.trace_id, len(caller.of_type("turn.completed"))
+            return caller.trace_id, len(caller.of(TurnCompleted))
 
     ended = await asyncio.gather(*(one() for _ in range(count)))
     return Calls(tuple(trace_id for trace_id, _ in ended), sum(turns for _, turns in ended))

@@ -17,6 +17,17 @@ from support.otlp_sink import OtlpHttpSink
 from support.received import ReceivedSpan, render_tree
 from support.server import ServerProcess
 from voicespan_server.client import CallError
+from voicespan_server.server_messages import (
+    Goodbye,
+    Interrupted,
+    Navigate,
+    Places,
+    Resumed,
+    ToolCompleted,
+    ToolStarted,
+    TurnCompleted,
+    TurnStarted,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -88,13 +99,13 @@ async def test_the_demos_conversation_leaves_the_trace_of_the_mission(
         stored = server.get(f"/v1/traces/{caller.trace_id}")
         assert {s["span_id"] for s in stored} == {s.span_id for s in spans}
         # What the client was told is what the trace says.
-        assert [m["turn"] for m in caller.of_type("turn.completed")] == [1, 2, 3, 4]
-        assert [m["name"] for m in caller.of_type("tool.started")] == ["navigate_to_location", "search_nearby"]
-        assert {m["status"] for m in caller.of_type("tool.completed")} == {"ok"}
-        assert [m["turn"] for m in caller.of_type("interrupted")] == [3]
-        assert caller.of_type("navigate")[0]["destination"] == "Helsinki Cathedral"
-        assert caller.of_type("places")
-        assert caller.messages[-1]["type"] == "bye"
+        assert [m.turn for m in caller.of(TurnCompleted)] == [1, 2, 3, 4]
+        assert [m.name for m in caller.of(ToolStarted)] == ["navigate_to_location", "search_nearby"]
+        assert {m.status for m in caller.of(ToolCompleted)} == {"ok"}
+        assert [m.turn for m in caller.of(Interrupted)] == [3]
+        assert caller.of(Navigate)[0].destination == "Helsinki Cathedral"
+        assert caller.of(Places)
+        assert isinstance(caller.messages[-1], Goodbye)
         assert caller.heard_s > 3
 
 
@@ -114,7 +125,7 @@ async def test_scenario(scenario: str, environ: dict[str, str], receiver: OtlpHt
         async with call(server.voice_url) as caller:
             for turn in range(turns):
                 if scenario in {"go_away", "abrupt_loss"} and turn == 1:
-                    await caller.wait_for(lambda c: bool(c.of_type("session.resumed")))
+                    await caller.wait_for(lambda c: bool(c.of(Resumed)))
                 await ask(caller)
             await caller.hang_up()
         spans = trace_of(receiver, caller.trace_id)
@@ -132,8 +143,8 @@ async def test_both_kinds_of_barge_in(environ: dict[str, str], receiver: OtlpHtt
         async with call(server.voice_url) as caller:
             for turn in (1, 2, 3):
                 await caller.say(speech())
-                await caller.wait_for(lambda c, turn=turn: len(c.of_type("turn.started")) == turn)  # type: ignore[misc]
-            await caller.wait_for(lambda c: len(c.of_type("turn.completed")) == 3)
+                await caller.wait_for(lambda c, turn=turn: len(c.of(TurnStarted)) == turn)  # type: ignore[misc]
+            await caller.wait_for(lambda c: len(c.of(TurnCompleted)) == 3)
             await caller.hang_up()
         spans = trace_of(receiver, caller.trace_id)
     assert end_reasons(spans) == ["interrupted", "interrupted", "completed"]
@@ -161,7 +172,7 @@ async def test_every_model_says_the_same(
     with ServerProcess({**environ, **chosen}) as server:
         async with call(server.voice_url) as caller:
             await caller.say(speech())
-            await caller.wait_for(lambda c: len(c.of_type("turn.completed")) == turns)
+            await caller.wait_for(lambda c: len(c.of(TurnCompleted)) == turns)
             await caller.hang_up()
         spans = trace_of(receiver, caller.trace_id)
     assert end_reasons(spans) == ["completed"] * turns
@@ -184,7 +195,7 @@ async def test_typed_text_is_answered_and_dates_its_turn(environ: dict[str, str]
     with ServerProcess(environ) as server:
         async with call(server.voice_url) as caller:
             await caller.send({"type": "text", "text": "Take me to the Senate Square"})
-            await caller.wait_for(lambda c: bool(c.of_type("turn.completed")))
+            await caller.wait_for(lambda c: bool(c.of(TurnCompleted)))
             await caller.hang_up()
         spans = trace_of(receiver, caller.trace_id)
     turn = next(s for s in spans if s.name == "Turn 1")

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 from voicespan_server import client
 from voicespan_server.client import VoiceClient
+from voicespan_server.server_messages import TurnCompleted
 
 PACE = 0.05
 
@@ -24,16 +25,16 @@ def call(url: str, **more: str) -> AbstractAsyncContextManager[VoiceClient]:
 
 async def ask(caller: VoiceClient) -> None:
     """Say something and wait for the end of the turn that answers it."""
-    done = len(caller.of_type("turn.completed"))
+    done = len(caller.of(TurnCompleted))
     await caller.say(speech())
-    await caller.wait_for(lambda c: len(c.of_type("turn.completed")) > done)
+    await caller.wait_for(lambda c: len(c.of(TurnCompleted)) > done)
 
 
 async def talk_over(caller: VoiceClient, *, turns: int) -> None:
     """Say something, and something else as soon as the answer begins; wait until `turns` more turns are over."""
-    done = len(caller.of_type("turn.completed"))
+    done = len(caller.of(TurnCompleted))
     heard = caller.audio_bytes
     await caller.say(speech())
     await caller.wait_for(lambda c: c.audio_bytes > heard)
     await caller.say(speech())
-    await caller.wait_for(lambda c: len(c.of_type("turn.completed")) >= done + turns)
+    await caller.wait_for(lambda c: len(c.of(TurnCompleted)) >= done + turns)

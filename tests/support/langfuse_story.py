@@ -15,6 +15,7 @@ from support.langfuse_sink import LangfuseSink
 from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink
 from support.received import ReceivedMetric, ReceivedSpan
 from support.server import ServerProcess
+from voicespan_server.server_messages import TurnCompleted
 from voicespan_simulator.process import SimulatorProcess
 
 ENVIRONMENT = "e2e-test"
@@ -93,9 +94,9 @@ async def _with_words(story: Story, server: ServerProcess, collector: CollectorP
         await ask(caller)
         await ask(caller)
         await talk_over(caller, turns=2)
-        done = len(caller.of_type("turn.completed"))
+        done = len(caller.of(TurnCompleted))
         await caller.send({"type": "text", "text": LOST})
-        await caller.wait_for(lambda c: len(c.of_type("turn.completed")) > done)
+        await caller.wait_for(lambda c: len(c.of(TurnCompleted)) > done)
         story.langfuse.spans.wait_for(lambda spans: any(s.name == "Turn 1" for s in spans))
         story.hung_up_ns = time.time_ns()
         await caller.hang_up()
@@ -129,7 +130,7 @@ async def _without_words(story: Story, server: ServerProcess) -> None:
         story.traces["quiet"], story.sessions["quiet"] = caller.trace_id, caller.session_id
         await ask(caller)
         await caller.send({"type": "text", "text": LOST})
-        await caller.wait_for(lambda c: len(c.of_type("turn.completed")) > 1)
+        await caller.wait_for(lambda c: len(c.of(TurnCompleted)) > 1)
         await caller.hang_up()
     story.wait_for("quiet", "WebSocket Session")
     _chat(story, server, "quiet chat")

@@ -1,0 +1,246 @@
+"""What a server of `voice.v1` tells its client, as values: the text frames of docs/protocol.md, read.
+
+Fields of a later version are ignored, and so is a message of a kind that is not known: it is `Unrecognised`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+
+class UnreadableMessage(ValueError):  # noqa: N818 - what arrived, not what was done wrong
+    """A server sent what the protocol does not allow."""
+
+
+class ServerMessage(BaseModel):
+    """Any of them."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    type: str
+
+
+class Rate(BaseModel):
+    """Of audio, in Hz."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    rate: int
+
+
+class Limits(BaseModel):
+    """What the server allows: sizes in bytes, times in seconds."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    max_frame_bytes: int
+    idle_s: float
+    max_s: float
+
+
+class Ready(ServerMessage):
+    """The call is up."""
+
+    type: Literal["ready"]
+    v: int
+    session_id: str
+    trace_id: str
+    model: str
+    input: Rate
+    output: Rate
+    limits: Limits
+
+
+class Transcript(ServerMessage):
+    """A piece of what was said, to be joined to the pieces before it as it is."""
+
+    type: Literal["transcript"]
+    role: Literal["user", "assistant"]
+    text: str
+    turn: int
+
+
+class TurnStarted(ServerMessage):
+    """An answer begins; audio from here on belongs to it."""
+
+    type: Literal["turn.started"]
+    turn: int
+
+
+class TokenUsage(BaseModel):
+    """Tokens of a turn."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    input: int
+    output: int
+
+
+class TurnMetrics(BaseModel):
+    """Times of a turn, in milliseconds. `time_to_first_audio_ms` is None where nobody measured it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    time_to_first_audio_ms: int | None = None
+    audio_ms: int = 0
+
+
+class TurnCompleted(ServerMessage):
+    """A turn is over; `reason` is its `voicespan.turn.end_reason`."""
+
+    type: Literal["turn.completed"]
+    turn: int
+    reason: str
+    usage: TokenUsage | None = None
+    metrics: TurnMetrics = TurnMetrics()
+
+
+class Interrupted(ServerMessage):
+    """The user talked over the answer: what has not been played of it is to be dropped."""
+
+    type: Literal["interrupted"]
+    turn: int
+
+
+class ToolStarted(ServerMessage):
+    """The model called a tool."""
+
+    type: Literal["tool.started"]
+    id: str
+    name: str
+    turn: int | None = None
+
+
+class ToolCompleted(ServerMessage):
+    """A tool call is over; `status` is ok, error, timeout, cancelled or orphaned."""
+
+    type: Literal["tool.completed"]
+    id: str
+    status: str
+
+
+class FoundPlace(BaseModel):
+    """A place that search_nearby found."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+    address: str = ""
+    distance_m: float
+
+
+class Places(ServerMessage):
+    """What search_nearby found, nearest first."""
+
+    type: Literal["places"]
+    places: tuple[FoundPlace, ...]
+
+
+class Coordinates(BaseModel):
+    """WGS 84, in degrees."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    lat: float
+    lon: float
+
+
+class Navigate(ServerMessage):
+    """Where navigate_to_location leads."""
+
+    type: Literal["navigate"]
+    destination: str
+    position: Coordinates
+
+
+class GoingAway(ServerMessage):
+    """The model's service will close its connection; the server sees to it."""
+
+    type: Literal["going_away"]
+    in_ms: int
+
+
+class Reconnecting(ServerMessage):
+    """The connection to the model is being made anew."""
+
+    type: Literal["session.reconnecting"]
+
+
+class Resumed(ServerMessage):
+    """The model is there again."""
+
+    type: Literal["session.resumed"]
+
+
+class Pong(ServerMessage):
+    """The answer to a ping."""
+
+    type: Literal["pong"]
+    t: float
+
+
+class Error(ServerMessage):
+    """Something went wrong, in plain words; the close follows."""
+
+    type: Literal["error"]
+    code: str
+    message: str
+    retryable: bool = False
+    retry_after_ms: int | None = None
+
+
+class Goodbye(ServerMessage):
+    """The last message of a call."""
+
+    type: Literal["bye"]
+    code: int
+    reason: str = ""
+
+
+class Unrecognised(ServerMessage):
+    """A message of a later version."""
+
+
+_KNOWN = (
+    Ready
+    | Transcript
+    | TurnStarted
+    | TurnCompleted
+    | Interrupted
+    | ToolStarted
+    | ToolCompleted
+    | Places
+    | Navigate
+    | GoingAway
+    | Reconnecting
+    | Resumed
+    | Pong
+    | Error
+    | Goodbye
+)
+_READER: TypeAdapter[_KNOWN] = TypeAdapter(Annotated[_KNOWN, Field(discriminator="type")])
+
+
+def parse_server_message(text: str) -> ServerMessage:
+    """A server's text frame.
+
+    Raises:
+        UnreadableMessage: it is no JSON object with a type, or a known type with wrong fields.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableMessage(f"a text frame that is no JSON: {error}") from None
+    if not isinstance(found, dict) or not isinstance(found.get("type"), str):
+        raise UnreadableMessage('a text frame that is no JSON object with a "type"')
+    try:
+        return _READER.validate_python(found)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        if fault["type"] == "union_tag_invalid":
+            return Unrecognised(type=found["type"])
+        where = ".".join(str(part) for part in fault["loc"])
+        raise UnreadableMessage(f"{where}: {fault['msg']}") from None
