@@ -14,9 +14,9 @@ from voicespan.sdk.reading import StoredSpan, reader_of
 from voicespan.sdk.signals import Signal
 from voicespan_server import client as voice_client
 from voicespan_server import trace_tree
-from voicespan_server.app import Server
 from voicespan_server.client import CallError, VoiceClient
 from voicespan_server.narrator import Narrator
+from voicespan_server.server import Server
 from voicespan_server.server_messages import Interrupted, TurnCompleted
 
 LINES = ("01-navigate.wav", "02-search.wav", "03-market.wav", "04-thanks.wav")

@@ -26,8 +26,9 @@ from voicespan.content import CAPTURE_VARIABLE
 from voicespan.langfuse import LangfuseClient, LangfuseError, SessionSums
 from voicespan.sdk.reading import StoredSpan, reader_of
 from voicespan.session_scores import COMPLETION, INTERRUPTION_RATE, RESPONSIVENESS, TOOL_SUCCESS, Score
-from voicespan_server.app import Server, create_app
+from voicespan_server.app import create_app
 from voicespan_server.client import CallError
+from voicespan_server.server import Server
 from voicespan_server.settings import Settings
 from voicespan_server.verify_call import Placed, place_call
 from voicespan_server.verify_collector import CollectorError, LocalCollector, local_collector

@@ -1,0 +1,1 @@
+"""The REST API: a router for each of its subjects."""

@@ -1,0 +1,34 @@
+"""`POST /v1/chat`: the same tools by text."""
+
+from __future__ import annotations
+
+import httpx2
+from fastapi import APIRouter, HTTPException
+from google.auth.exceptions import GoogleAuthError
+from google.genai import errors
+
+from voicespan_server.chat import ChatRequest, ChatResponse, chat
+from voicespan_server.rest.common import TheServer, problems
+
+router = APIRouter(tags=["chat"])
+
+
+@router.post(
+    "/v1/chat",
+    responses=problems(
+        s429="the model's quota is used up",
+        s502="the model refused, or cannot be reached",
+        s504="the model did not answer in time",
+    ),
+)
+async def post_chat(request: ChatRequest, server: TheServer) -> ChatResponse:
+    """Ask by text; the model may use its tools."""
+    try:
+        return await chat(request, server.settings, server.upstream, server.telemetry)
+    except errors.APIError as error:
+        status = 429 if error.code == 429 else 502
+        raise HTTPException(status, f"the model refused: {error.code} {error.message}") from error
+    except (TimeoutError, httpx2.TimeoutException) as error:
+        raise HTTPException(504, "the model did not answer in time") from error
+    except (OSError, httpx2.HTTPError, GoogleAuthError) as error:
+        raise HTTPException(502, f"the model cannot be reached: {type(error).__name__}") from error
