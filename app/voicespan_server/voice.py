@@ -20,7 +20,8 @@ from voicespan import conventions as c
 from voicespan import identity as ident
 from voicespan.events import Close, Initiator
 from voicespan_server import protocol as p
-from voicespan_server.call import Call, HungUp
+from voicespan_server.call import Call
+from voicespan_server.hangup import HungUp
 from voicespan_server.live import Upstream
 from voicespan_server.protocol import CloseCode, Hello
 from voicespan_server.settings import Settings
@@ -51,10 +52,10 @@ class Socket:
         with suppress(WebSocketDisconnect, RuntimeError):
             await self._websocket.send_text(text)
 
-    async def send_bytes(self, data: bytes) -> None:
+    async def send_audio(self, pcm: bytes) -> None:
         """Send, unless the client is gone."""
         with suppress(WebSocketDisconnect, RuntimeError):
-            await self._websocket.send_bytes(data)
+            await self._websocket.send_bytes(pcm)
 
     async def close(self, close: Close) -> None:
         """Close, unless that was done."""

@@ -12,9 +12,9 @@ from google.genai import types
 from support.telling import IDENTITY, MODEL, Recorder
 from voicespan import VoiceSession
 from voicespan.events import Close
-from voicespan_server import call as call_module
-from voicespan_server import protocol as p
-from voicespan_server.call import Call, HungUp
+from voicespan_server import downlink, model_link
+from voicespan_server.call import Call
+from voicespan_server.hangup import HungUp
 from voicespan_server.live import Upstream
 from voicespan_server.settings import Settings
 
@@ -38,7 +38,7 @@ class Client:
         await self.reads.wait()
         self.sent.append(text)
 
-    async def send_bytes(self, data: bytes) -> None:
+    async def send_audio(self, data: bytes) -> None:
         await self.reads.wait()
         self.sent.append(data)
 
@@ -113,15 +113,6 @@ def handle(name: str = "h-1") -> dict[str, object]:
     return {"session_resumption_update": {"new_handle": name, "resumable": True}}
 
 
-async def test_typed_words_outlive_the_audio_that_is_dropped() -> None:
-    bench = Bench()
-    for item in (p.Text(type="text", text="hello"), *(bytes(1_280) for _ in range(100))):
-        bench.call._queue_for_model(item)
-    assert bench.call._uplink[0] == p.Text(type="text", text="hello")
-    assert bench.call._uplink_bytes <= 32_000
-    await bench.end()
-
-
 async def test_a_frame_as_large_as_is_allowed_is_sent() -> None:
     bench = Bench()
     bench.client.incoming.put_nowait(bytes(32_768))
@@ -186,7 +177,7 @@ async def test_a_service_that_cuts_right_after_the_setup_is_not_dialled_for_ever
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real_sleep = asyncio.sleep
-    monkeypatch.setattr(call_module.asyncio, "sleep", lambda _: real_sleep(0))
+    monkeypatch.setattr(model_link.asyncio, "sleep", lambda _: real_sleep(0))
     bench = Bench(max_session_s=1_000)
     bench.call._watch_bounds = asyncio.Event().wait  # type: ignore[method-assign,assignment]
     bench.live.says(**handle())
@@ -199,17 +190,17 @@ async def test_a_service_that_cuts_right_after_the_setup_is_not_dialled_for_ever
 
 
 async def test_a_client_that_does_not_read_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call_module, "MAX_DOWNLINK_BYTES", 10_000)
+    monkeypatch.setattr(downlink.Downlink.__init__, "__defaults__", (10_000,))
     bench = Bench()
     bench.client.reads.clear()
     for _ in range(1_000):
         bench.client.incoming.put_nowait('{"type": "ping", "t": 1}')
     async with asyncio.timeout(5):
-        await bench.call._overflowed.wait()
+        await bench.call.downlink.overflowed.wait()
         bench.client.reads.set()
         ended = await bench.running
     assert ended.close.code == 1013
-    assert bench.call._downlink_bytes <= 10_000
+    assert bench.call.downlink.waiting_bytes <= 10_000
 
 
 async def test_a_fault_in_sending_ends_the_call_instead_of_leaving_the_model_deaf() -> None:

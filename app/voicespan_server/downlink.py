@@ -1,0 +1,84 @@
+"""What waits for the client: one writer, a bound in bytes, and audio that is dropped at an interruption."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import Protocol
+
+from voicespan_server import protocol as p
+from voicespan_server.protocol import Message
+
+# A minute of audio, for the model sends several times faster than real time.
+MAX_BYTES = p.OUTPUT_RATE_HZ * 2 * 60
+GOODBYE_S = 1.0
+
+
+class ClientSocket(Protocol):
+    """The client's accepted WebSocket. `receive` raises `HungUp` at its end; sending to a closed one does nothing."""
+
+    async def receive(self) -> str | bytes: ...  # noqa: D102
+    async def send_text(self, text: str) -> None: ...  # noqa: D102
+    async def send_audio(self, pcm: bytes) -> None: ...  # noqa: D102
+
+
+class Downlink:
+    """A line of audio and messages to one client. What is put in never waits; `run` writes it out in order.
+
+    Beyond `max_bytes` nothing more is taken and `overflowed` is set: the client does not read.
+    """
+
+    def __init__(self, socket: ClientSocket, max_bytes: int = MAX_BYTES) -> None:
+        self.overflowed = asyncio.Event()
+        self._socket = socket
+        self._max_bytes = max_bytes
+        self._items: deque[bytes | str] = deque()
+        self._bytes = 0
+        self._filled = asyncio.Event()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Of audio and text that wait."""
+        return self._bytes
+
+    def send_audio(self, pcm: bytes) -> None:
+        """Audio of the model for the client."""
+        self._put(pcm)
+
+    def tell(self, message: Message) -> None:
+        """A message for the client."""
+        self._put(p.encode(message))
+
+    def _put(self, item: bytes | str) -> None:
+        if self._bytes + len(item) > self._max_bytes:
+            self.overflowed.set()
+            return
+        self._items.append(item)
+        self._bytes += len(item)
+        self._filled.set()
+
+    def drop_audio(self) -> None:
+        """Unsent audio of an interrupted answer: the client is not to hear it."""
+        self._items = deque(item for item in self._items if isinstance(item, str))
+        self._bytes = sum(map(len, self._items))
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            while self._items:
+                item = self._items.popleft()
+                self._bytes -= len(item)
+                if isinstance(item, bytes):
+                    await self._socket.send_audio(item)
+                else:
+                    await self._socket.send_text(item)
+
+    async def say_goodbye(self, *messages: Message) -> None:
+        """Write what was still to be told, and these: no audio, and no longer than a second. `run` has ended."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                for text in [*(item for item in self._items if isinstance(item, str)), *map(p.encode, messages)]:
+                    await self._socket.send_text(text)

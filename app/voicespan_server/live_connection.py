@@ -1,0 +1,73 @@
+"""One connection to the model, made through google-genai: dial, send, receive, and what ended it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from google.genai import live, types
+
+from voicespan_server import protocol as p
+from voicespan_server.live import Upstream, live_config
+from voicespan_server.settings import Settings
+
+MIME_TYPE = f"audio/pcm;rate={p.INPUT_RATE_HZ}"
+
+
+class LiveConnection:
+    """A Live session whose setup was answered. Sending to one that has ended raises `live.ConnectionFailed`."""
+
+    def __init__(self, session: live.AsyncSession) -> None:
+        self._session = session
+
+    @property
+    def provider_session_id(self) -> str | None:
+        """What the service calls the session, on Vertex."""
+        return self._session.setup_complete.session_id if self._session.setup_complete else None
+
+    async def send_audio(self, frame: bytes) -> None:
+        """One frame of the user's audio."""
+        await self._session.send_realtime_input(audio=types.Blob(data=frame, mime_type=MIME_TYPE))
+
+    async def send_text(self, text: str) -> None:
+        """What the user typed."""
+        await self._session.send_realtime_input(text=text)
+
+    async def end_audio(self) -> None:
+        """The microphone was switched off: what was heard so far is the whole utterance."""
+        await self._session.send_realtime_input(audio_stream_end=True)
+
+    async def send_tool_response(self, response: types.FunctionResponse) -> None:
+        """What a tool returned."""
+        await self._session.send_tool_response(function_responses=response)
+
+    async def messages(self, on_unreadable: Callable[[Exception], None]) -> AsyncIterator[types.LiveServerMessage]:
+        """All messages until the connection ends, which raises `live.ConnectionFailed`."""
+        while True:
+            try:
+                # receive() ends with each turn; the session goes on.
+                async for message in self._session.receive():
+                    yield message
+            except (TypeError, ValueError) as error:
+                # What the SDK raises on a message of a kind that it does not know: skip it.
+                on_unreadable(error)
+
+
+@asynccontextmanager
+async def dial(upstream: Upstream, settings: Settings, handle: str | None) -> AsyncIterator[LiveConnection]:
+    """Connect and have the setup answered, within `setup_timeout_s`; closed at the end of the context.
+
+    Raises:
+        live.ConnectionFailed: there is no connection, or it ended.
+    """
+    connecting = upstream.client.aio.live.connect(model=settings.model, config=live_config(settings, handle))
+    async with asyncio.timeout(settings.setup_timeout_s):
+        session = await connecting.__aenter__()
+    try:
+        if session.setup_complete is None:
+            # The SDK takes an error in place of the setup's answer for a session.
+            raise ConnectionError("the model did not accept the setup")
+        yield LiveConnection(session)
+    finally:
+        await connecting.__aexit__(None, None, None)
