@@ -1,5 +1,10 @@
 """The voice server: a WebSocket for voices, Gemini Live behind it, two tools, and everything told to Voicespan."""
 
-from importlib.metadata import version
 
-__version__ = version("voicespan")
+def __getattr__(name: str) -> str:
+    # Looked up when asked for: the search among installed packages is a fifth of what --help takes.
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return version("voicespan")
+    raise AttributeError(name)

@@ -12,9 +12,10 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from voicespan import conventions as c
 from voicespan_server import __version__, loop_lag, voice
 from voicespan_server.drain import end_with_parent
+from voicespan_server.environment import read_dotenv
 from voicespan_server.rest import chat, feedback, health, traces
 from voicespan_server.server import Server
-from voicespan_server.settings import Settings, load_settings, read_dotenv
+from voicespan_server.settings import Settings, load_settings
 
 ROUTERS = (chat.router, feedback.router, traces.router, health.router)
 # The voice socket is told by its own spans; instrumented, it would make one for every frame. Nor do health, the pages

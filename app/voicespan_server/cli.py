@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from voicespan_server import store_cli
+from voicespan_server.call_cli import call
+from voicespan_server.store_cli import store
+from voicespan_server.terminal import complain, err, out
+from voicespan_server.traces_cli import traces
 
 if TYPE_CHECKING:
     from voicespan_server.settings import Settings
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Voice AI with its traces."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes would double the time of --help
+    help="Voice AI with its traces: a server for Gemini Live, and what it takes to run it.",
+    epilog="Settings are environment variables or a file .env: docs/settings.md. Exit status: 0, 1 where what was "
+    "asked for went wrong, 2 where it cannot be done as asked.",
 )
-traces = typer.Typer(no_args_is_help=True, help="Traces in the local store.")
-app.add_typer(traces, name="traces")
-
-# Where nobody's terminal sets a width, a trace's lines should not be folded at 80 columns.
-WIDTH = None if sys.stdout.isatty() else 140
-out = Console(width=WIDTH)
-err = Console(stderr=True, width=WIDTH)
 
 APPLICATION = "voicespan_server.app:create_app"
 
@@ -40,15 +37,20 @@ Port = Annotated[int | None, typer.Option(help="Port to listen on (VOICESPAN_POR
 def main() -> None:
     """The entry point: what a user can get wrong ends in one line and exit status 2."""
     try:
-        from voicespan_server.settings import read_dotenv
-
-        read_dotenv()
         app()
     except Exception as error:
         if not isinstance(error, _usage_errors()):
             raise
-        err.print(f"voicespan: {error}", style="red", highlight=False)
+        complain(error)
         sys.exit(2)
+
+
+@app.callback()
+def prepare() -> None:
+    """Before every command, but not before --help."""
+    from voicespan_server.environment import read_dotenv
+
+    read_dotenv()
 
 
 def _usage_errors() -> tuple[type[Exception], ...]:
@@ -75,7 +77,7 @@ def serve(
 
     endpoint = endpoint_from_environment()  # a fault is told once here, not by every worker
     with _settled(host, port) as settings:
-        out.print(
+        out().print(
             f"Voicespan on http://{settings.host}:{settings.port}: {settings.model} by {settings.chosen_backend}; "
             f"OTLP to {endpoint.url if endpoint else 'nowhere'}, "
             f"traces in {settings.store_path if settings.store == 'on' else 'memory'}",
@@ -96,6 +98,8 @@ def demo(
     once: Annotated[bool, typer.Option(help="End after the call instead of serving on.")] = False,
 ) -> None:
     """Serve, place one spoken call, and print its trace."""
+    import asyncio
+
     import uvicorn
 
     from voicespan.content import CAPTURE_VARIABLE
@@ -104,42 +108,18 @@ def demo(
 
     if not os.environ.get(CAPTURE_VARIABLE):
         os.environ[CAPTURE_VARIABLE] = "SPAN_AND_EVENT"
-        out.print(f"The demo records what is said: {CAPTURE_VARIABLE}=SPAN_AND_EVENT. Off by default.", style="dim")
+        out().print(f"The demo records what is said: {CAPTURE_VARIABLE}=SPAN_AND_EVENT. Off by default.", style="dim")
     with _settled(host, port) as settings:
         application = create_app(settings)
         server = uvicorn.Server(uvicorn.Config(application, **_uvicorn_options(settings)))
-        succeeded = asyncio.run(run(application.state.server, server, out, once=once))
+        succeeded = asyncio.run(run(application.state.server, server, out(), once=once))
     if not succeeded:
         raise typer.Exit(1)
 
 
-@app.command()
-def call(
-    lines: Annotated[list[Path], typer.Argument(help="WAV files to speak, in turn: 16 kHz, 16 bits, mono.")],
-    url: Annotated[str, typer.Option(help="The server's voice socket.")] = "ws://127.0.0.1:8000/ws/voice",
-) -> None:
-    """Call a running server, speak, and print what is said and the trace's id."""
-    from voicespan_server import client as voice_client
-    from voicespan_server.narrator import Narrator
-    from voicespan_server.server_messages import TurnCompleted
-
-    async def place() -> str:
-        spoken = [voice_client.read_wav(path) for path in lines]
-        async with voice_client.call(url) as running:
-            running.listener = Narrator(out)
-            for number, pcm in enumerate(spoken, 1):
-                await running.say(pcm)
-                await running.wait_for(lambda c, n=number: len(c.of(TurnCompleted)) >= n)  # type: ignore[misc]
-            await running.hang_up()
-            return running.trace_id
-
-    try:
-        trace_id = asyncio.run(place())
-    except (OSError, TimeoutError) as error:
-        from voicespan_server.client import CallError
-
-        raise CallError(f"{url}: {str(error) or 'no answer in time'}") from error
-    out.print(f"trace {trace_id}", highlight=False)
+app.command()(call)
+app.add_typer(traces, name="traces")
+app.add_typer(store, name="store")
 
 
 @app.command("verify-live")
@@ -152,56 +132,11 @@ def verify_live(
     from voicespan_server.settings import load_settings
 
     if needed := verify.missing(load_settings()):
-        err.print("\n".join(["verify-live needs:", *needed]), style="red", highlight=False, soft_wrap=True)
+        err().print("\n".join(["verify-live needs:", *needed]), style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(2)
     with _settled("127.0.0.1", 0) as settings:
         options = _uvicorn_options(settings)
-        raise typer.Exit(verify.run(settings, out, options, otlp_endpoint=otlp_endpoint, deadline_s=deadline_s))
-
-
-@traces.command("list")
-def list_traces(
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List the latest traces."""
-    from voicespan.sdk.reading import reader
-
-    with reader(_store_path()) as stored:
-        found = stored.latest(limit)
-    if as_json:
-        print(json.dumps([asdict(summary) for summary in found]))
-        return
-    for summary in found:
-        began = _local_time(summary.start_ns)
-        seconds = (summary.end_ns - summary.start_ns) / 1e9
-        counts = f"{summary.turns:3} turns  {summary.spans:4} spans"
-        line = f"{summary.trace_id}  {began}  {seconds:7.2f} s  {counts}  {summary.name}"
-        out.print(line, highlight=False, soft_wrap=True)
-
-
-@traces.command("show")
-def show_trace(
-    trace: Annotated[str, typer.Argument(help="A trace's or session's id, or the beginning of one.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show one trace as a tree."""
-    from voicespan.sdk.reading import reader
-    from voicespan_server import trace_tree
-
-    with reader(_store_path()) as stored:
-        found = stored.find(trace)
-        if len(found) != 1:
-            what = "no trace" if not found else f"{len(found)} traces"
-            err.print(
-                f"voicespan: {what} with an id that begins with {trace!r}: see `voicespan traces list`", style="red"
-            )
-            raise typer.Exit(2)
-        spans = stored.spans(found[0])
-    if as_json:
-        print(json.dumps([asdict(span) for span in spans]))
-    else:
-        out.print(trace_tree.build(spans))
+        raise typer.Exit(verify.run(settings, out(), options, otlp_endpoint=otlp_endpoint, deadline_s=deadline_s))
 
 
 @contextmanager
@@ -252,21 +187,6 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
         "ws_max_size": 1 << 18,
         "timeout_graceful_shutdown": 5,
     }
-
-
-def _store_path() -> Path:
-    from voicespan_server.settings import load_settings
-
-    return load_settings().store_path
-
-
-def _local_time(at_ns: int) -> str:
-    from datetime import datetime
-
-    return datetime.fromtimestamp(at_ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-app.add_typer(store_cli.commands(out, _store_path, _local_time), name="store")
 
 
 if __name__ == "__main__":

@@ -173,8 +173,7 @@ class VoiceClient:
         """Say goodbye and close."""
         try:
             await self.send({"type": "bye"})
-            async with asyncio.timeout(5):
-                await self.socket.wait_closed()
+            await self.wait_until_over(5)
         except (ConnectionClosed, TimeoutError):
             pass
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from voicespan.extras import missing
-
 
 def main() -> None:
     """Entry point."""
     try:
         from voicespan_server.cli import main as run  # noqa: PLC0415
     except ModuleNotFoundError as error:
+        from voicespan.extras import missing  # noqa: PLC0415 - the library is not needed for --help
+
         raise SystemExit(str(missing("voicespan", error, "server"))) from None
     run()

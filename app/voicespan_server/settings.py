@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
@@ -118,16 +117,6 @@ class Settings(BaseSettings):
         if self.backend == "auto":
             return "gemini" if self.gemini_api_key else "simulator"
         return self.backend
-
-
-def read_dotenv() -> None:
-    """Put the variables of `.env` in the working directory into the environment, where they are unset or empty there.
-
-    Not only our own: OpenTelemetry and Langfuse read theirs from the environment.
-    """
-    for name, value in dotenv_values(".env").items():
-        if value and not os.environ.get(name):
-            os.environ[name] = value
 
 
 def load_settings(**overrides: object) -> Settings:

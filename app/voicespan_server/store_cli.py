@@ -8,13 +8,13 @@ Exit status: 0, `status` 1 where records were refused, 2 where there is no store
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from voicespan_server.terminal import say
+from voicespan_server.traces_cli import local_time, store_path
 
 if TYPE_CHECKING:
     from voicespan.sdk.signals import Signal
@@ -22,89 +22,90 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def commands(out: Console, store_path: Callable[[], Path], local_time: Callable[[int], str]) -> typer.Typer:
-    """The sub-commands, which print to `out`."""
-    store = typer.Typer(no_args_is_help=True, help="The local store: what waits to be sent, and what was refused.")
+store = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The local store: what waits to be sent, and what was refused.",
+)
 
-    def say(line: str) -> None:
-        out.print(line, highlight=False, soft_wrap=True)
 
-    @store.command()
-    def status(as_json: AsJson = False) -> None:
-        """Say what the store holds. Exit status 1 where something was refused."""
-        from voicespan.sdk import maintenance
+@store.command()
+def status(as_json: AsJson = False) -> None:
+    """Say what the store holds. Exit status 1 where something was refused."""
+    from voicespan.sdk import maintenance
 
-        found = maintenance.status(store_path())
-        if as_json:
-            print(json.dumps(asdict(found)))
-        else:
-            processes = "1 process" if found.processes == 1 else f"{found.processes} processes"
-            say(f"{found.path}: {_size(found.size_bytes)}, open in {processes}")
-            say(f"{found.open_sessions} sessions going on, or left behind by a process that died")
-            for signal in found.signals:
-                age = signal.oldest_queued_age_s
-                since = "" if age is None else f", the oldest for {age:.0f} s"
-                waiting = f"{signal.queued:6} wait to be sent{since}"
-                say(f"{signal.signal:<7} {signal.records:8} records  {waiting}  {signal.rejected} refused")
-            if found.rejected:
-                say("why: voicespan store rejected; send again: voicespan store replay")
-        raise typer.Exit(1 if found.rejected else 0)
+    found = maintenance.status(store_path())
+    if as_json:
+        print(json.dumps(asdict(found)))
+    else:
+        processes = "1 process" if found.processes == 1 else f"{found.processes} processes"
+        say(f"{found.path}: {_size(found.size_bytes)}, open in {processes}")
+        say(f"{found.open_sessions} sessions going on, or left behind by a process that died")
+        for signal in found.signals:
+            age = signal.oldest_queued_age_s
+            since = "" if age is None else f", the oldest for {age:.0f} s"
+            waiting = f"{signal.queued:6} wait to be sent{since}"
+            say(f"{signal.signal:<7} {signal.records:8} records  {waiting}  {signal.rejected} refused")
+        if found.rejected:
+            say("why: voicespan store rejected; send again: voicespan store replay")
+    raise typer.Exit(1 if found.rejected else 0)
 
-    @store.command()
-    def rejected(as_json: AsJson = False) -> None:
-        """List what receivers refused, and their reasons."""
-        from voicespan.sdk import maintenance
 
-        found = maintenance.rejections(store_path())
-        if as_json:
-            print(json.dumps([asdict(rejection) for rejection in found]))
-            return
-        for rejection in found:
-            first, last = (local_time(at_s * 10**9) for at_s in (rejection.oldest_s, rejection.newest_s))
-            say(f"{rejection.records:6} {rejection.signal}  {first} to {last}  {rejection.reason}")
-        if not found:
-            say("nothing was refused")
+@store.command()
+def rejected(as_json: AsJson = False) -> None:
+    """List what receivers refused, and their reasons."""
+    from voicespan.sdk import maintenance
 
-    @store.command()
-    def replay(
-        signal: Annotated[str | None, typer.Option(help="traces, logs, scores or media; all by default.")] = None,
-        as_json: AsJson = False,
-    ) -> None:
-        """Send again what was refused: a running server takes it within seconds, else the next one that starts."""
-        from voicespan.sdk import maintenance
+    found = maintenance.rejections(store_path())
+    if as_json:
+        print(json.dumps([asdict(rejection) for rejection in found]))
+        return
+    for rejection in found:
+        first, last = (local_time(at_s * 10**9) for at_s in (rejection.oldest_s, rejection.newest_s))
+        say(f"{rejection.records:6} {rejection.signal}  {first} to {last}  {rejection.reason}")
+    if not found:
+        say("nothing was refused")
 
-        count = maintenance.replay(store_path(), _signal(signal))
-        if as_json:
-            print(json.dumps({"queued": count}))
-        else:
-            say(f"{count} records are queued again")
 
-    @store.command()
-    def prune(
-        max_mb: Annotated[int | None, typer.Option(min=0, help="Delete the oldest beyond this size.")] = None,
-        max_days: Annotated[float | None, typer.Option(min=0, help="Delete what is older.")] = None,
-        rejected: Annotated[bool, typer.Option("--rejected", help="Forget that anything was refused.")] = False,
-        as_json: AsJson = False,
-    ) -> None:
-        """Delete the oldest records and give the space back. What still has to be sent stays."""
-        from voicespan.sdk import maintenance
+@store.command()
+def replay(
+    signal: Annotated[str | None, typer.Option(help="traces, logs, scores or media; all by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send again what was refused: a running server takes it within seconds, else the next one that starts."""
+    from voicespan.sdk import maintenance
 
-        found = maintenance.prune(
-            store_path(),
-            None if max_mb is None else max_mb << 20,
-            None if max_days is None else max_days * 86_400,
-            forget_rejections=rejected,
-        )
-        if as_json:
-            print(json.dumps(asdict(found)))
-            return
-        say(f"{found.records} records deleted: {_size(found.size_before_bytes)} -> {_size(found.size_after_bytes)}")
-        if found.forgotten_rejections:
-            say(f"{found.forgotten_rejections} refusals forgotten")
-        if found.waiting:
-            say(f"{found.waiting} more stay, for they are not sent yet or were refused (--rejected forgets those)")
+    count = maintenance.replay(store_path(), _signal(signal))
+    if as_json:
+        print(json.dumps({"queued": count}))
+    else:
+        say(f"{count} records are queued again")
 
-    return store
+
+@store.command()
+def prune(
+    max_mb: Annotated[int | None, typer.Option(min=0, help="Delete the oldest beyond this size.")] = None,
+    max_days: Annotated[float | None, typer.Option(min=0, help="Delete what is older.")] = None,
+    rejected: Annotated[bool, typer.Option("--rejected", help="Forget that anything was refused.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete the oldest records and give the space back. What still has to be sent stays."""
+    from voicespan.sdk import maintenance
+
+    found = maintenance.prune(
+        store_path(),
+        None if max_mb is None else max_mb << 20,
+        None if max_days is None else max_days * 86_400,
+        forget_rejections=rejected,
+    )
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    say(f"{found.records} records deleted: {_size(found.size_before_bytes)} -> {_size(found.size_after_bytes)}")
+    if found.forgotten_rejections:
+        say(f"{found.forgotten_rejections} refusals forgotten")
+    if found.waiting:
+        say(f"{found.waiting} more stay, for they are not sent yet or were refused (--rejected forgets those)")
 
 
 def _signal(name: str | None) -> Signal | None:

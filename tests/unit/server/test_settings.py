@@ -2,8 +2,9 @@
 
 import pytest
 
+from voicespan_server.environment import read_dotenv
 from voicespan_server.live import connect_to
-from voicespan_server.settings import SettingsError, load_settings, read_dotenv
+from voicespan_server.settings import SettingsError, load_settings
 
 
 @pytest.fixture(autouse=True)
