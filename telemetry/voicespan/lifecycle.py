@@ -398,6 +398,7 @@ class Lifecycle:
         turn, self._turn = self._turn, None
         if turn is None:
             return
+        self._watchdog.free_ns = now
         answered_next = turn.cause in {None, InterruptionCause.TOOL_RESPONSE}
         if turn.awaits_output and answered_next and not turn.stalled and turn.tool_response_ns is not None:
             # Vertex closes the half of a turn that called the tool after it was answered, and a tool that did not

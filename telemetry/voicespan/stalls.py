@@ -13,11 +13,15 @@ LISTEN_EVERY_NS = 2_000_000_000
 
 
 class Watchdog:
-    """Knows how long an answer may be due; with `after_s` None it never barks."""
+    """Knows how long an answer may be due; with `after_s` None it never barks.
+
+    `free_ns` is when the model was done with the former turn.
+    """
 
     def __init__(self, after_s: float | None) -> None:
         self.after_ns = None if after_s is None else round(after_s * 1e9)
         self.listened_ns = 0
+        self.free_ns = 0
 
     def stall(self, turn: Turn | None, words: Words, connections: Connections) -> tuple[int, StallKind] | None:
         """When what is due now will have been due for too long, and what it would be; None where nothing is."""
@@ -26,8 +30,9 @@ class Watchdog:
         since, kind = due
         if connections.resumed and connections.silent_since_ns is not None:
             kind = StallKind.RESUMED_DEAD
-        # What was said while there was no connection is due from when there is one.
-        return max(since, connections.connected_ns) + self.after_ns, kind
+        # What was said while there was no connection is due from when there is one, and what was said while the model
+        # was at another answer from when it was done with that.
+        return max(since, connections.connected_ns, 0 if turn else self.free_ns) + self.after_ns, kind
 
     def listens_from_ns(self, turn: Turn | None, words: Words, connections: Connections) -> int | None:
         """When to look for speech in the audio that was sent, though the provider tells of none.
@@ -56,7 +61,8 @@ def due_since(turn: Turn | None, words: Words) -> tuple[int, StallKind] | None:
     if turn.open_tools or turn.waiting or turn.in_progress or turn.stalled or turn.cause:
         return None
     if turn.awaits_output and turn.tool_response_ns is not None:
-        return turn.tool_response_ns, StallKind.TOOL_RESPONSE_IGNORED
+        # A call that answered in part and was then taken back kept the model from its answer until then.
+        return max(turn.tool_response_ns, turn.tools_end_ns), StallKind.TOOL_RESPONSE_IGNORED
     if turn.generating:
         return max(turn.last_output_ns or turn.start_ns, turn.tools_end_ns), StallKind.UNFINISHED
     return None
