@@ -208,6 +208,6 @@ def test_the_library_works_there(dist: Dist, tmp_path: Path, version: str, pins:
     with tarfile.open(dist.sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     [source] = tmp_path.glob("voicespan-*")
-    modules = ("instrumentor", "gemini_json", "session_spans", "metrics", "testing")
-    tests = [f"tests/unit/telemetry/test_{module}.py" for module in modules]
+    tests = [f"tests/integration/telemetry/test_{module}.py" for module in ("instrumentor", "gemini_json", "testing")]
+    tests += [f"tests/unit/telemetry/test_{module}.py" for module in ("session_spans", "metrics")]
     print(run(environment.python, "-m", "pytest", "-q", *tests, cwd=source).strip().splitlines()[-1])
