@@ -1,0 +1,113 @@
+"""The client's WebSocket, its audio taken and given as bytes: a class for uvicorn's `ws=` option.
+
+Whole binary frames of audio go to a callback, and audio to the client straight to the transport. Everything else, the
+upgrade, text, pings, closes, fragments, frames that are too long, is uvicorn's as ever, and goes through ASGI. The
+application finds the leg among the scope's extensions; under a server without this class there is none, and all goes
+through ASGI.
+
+Order holds: uvicorn stops reading while a message waits for the application, and what was read by then goes behind it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, cast
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+
+from voicespan_server.audio_wire import FINAL_BINARY, MASKED, binary_frame, frame_at, unmasked
+
+logger = logging.getLogger(__name__)
+
+EXTENSION = "voicespan.audio"
+_END_OF_HEAD = b"\r\n\r\n"
+
+
+class ClientLeg(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol with a way around it for audio."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.audio_frames = 0
+        self._on_audio: Callable[[bytes], None] | None = None
+        self._on_resume: Callable[[], None] | None = None
+        self._max_bytes = 0
+        self._at_frame = False  # whether what is read next, behind what is held, begins with a frame
+        self._held = b""
+        self._owed = 0  # bytes that uvicorn's parser still waits for, of a frame that is not audio
+
+    def handle_connect(self, event: Request) -> None:
+        """Let the application find this object."""
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            # The application's task was created, but has not run yet.
+            cast("dict[str, object]", self.scope["extensions"])[EXTENSION] = self
+
+    def start(self, on_audio: Callable[[bytes], None], on_resume: Callable[[], None], max_bytes: int) -> None:
+        """From here on audio of an even number of bytes, at most `max_bytes`, goes to `on_audio`, and not to ASGI.
+
+        `on_resume` is called when `send_audio`, having refused, would take audio again.
+        """
+        self._on_audio, self._on_resume, self._max_bytes = on_audio, on_resume, max_bytes
+
+    def stop(self) -> None:
+        """The application wants no more audio: all goes to ASGI, as at first."""
+        self._on_audio = self._on_resume = None
+
+    # --- what comes ---------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Cut what was read into frames: audio is taken out, the rest is uvicorn's."""
+        if not self._at_frame:
+            # The upgrade, as uvicorn's HTTP protocol puts it together: the request's head and nothing behind it.
+            self._at_frame = data.endswith(_END_OF_HEAD) and not self.handshake_initiated
+            super().data_received(data)
+            return
+        if self._held:
+            data, self._held = self._held + data, b""
+        at, left, size = min(self._owed, len(data)), 0, len(data)  # what stands before `left` is dealt with
+        self._owed -= at
+        while at < size:
+            if (frame := frame_at(data, at)) is None:
+                break
+            payload, end = frame
+            if self._on_audio and data[at] == FINAL_BINARY and data[at + 1] & MASKED and self._is_audio(end - payload):
+                if end > size:
+                    break
+                # First what stands before it: it may be a text, and then this goes behind that, to ASGI.
+                self._pass_on(data, left, at)
+                left = at
+                if not (self.read_paused or self.close_sent or self.transport.is_closing()):
+                    left = end
+                    self.audio_frames += 1
+                    self._on_audio(unmasked(data, payload, end))
+            elif end > size:
+                self._owed, end = end - size, size
+            at = end
+        self._pass_on(data, left, at)
+        if at < size:
+            self._held = data[at:]
+
+    def _is_audio(self, length: int) -> bool:
+        return 0 < length <= self._max_bytes and not length & 1
+
+    def _pass_on(self, data: bytes, start: int, end: int) -> None:
+        if start < end:
+            super().data_received(data if end - start == len(data) else data[start:end])
+
+    # --- what goes ----------------------------------------------------------------------------------------------------
+
+    def send_audio(self, pcm: bytes) -> bool:
+        """Write a chunk of audio; False where the client takes none now."""
+        if not self.writable.is_set() or self.close_sent or self.transport.is_closing():
+            return False
+        self.transport.write(binary_frame(pcm))
+        return True
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        if self._on_resume:
+            self._on_resume()

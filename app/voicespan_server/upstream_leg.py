@@ -1,0 +1,146 @@
+"""The connection to the model, its audio taken and given as bytes.
+
+google-genai lets its Live client be given a subclass of websockets' connection (`create_connection`, in
+`HttpOptions.async_client_args`). It dials, authenticates and sets up as ever, and all but audio goes through its typed
+`receive`. What is plainly a chunk of the model's voice goes to a callback instead, and the user's audio is written
+straight to the transport.
+
+Order holds: while a message that went to `receive` has not been dealt with, audio behind it goes there too. And where
+anything is not as this file expects it, all goes there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.frames import Opcode
+from websockets.protocol import OPEN
+
+from voicespan_server.audio_wire import FINAL_BINARY, FINAL_TEXT, audio_writer, frame_at, model_audio, says_nothing
+from voicespan_server.protocol import INPUT_RATE_HZ
+
+logger = logging.getLogger(__name__)
+
+MIME_TYPE = f"audio/pcm;rate={INPUT_RATE_HZ}"
+# Longer than any chunk of audio that was ever seen (1.08 s, 69 KB of base64): a longer frame is not held together here.
+MAX_FRAME_BYTES = 256 << 10
+_INTERNALS = ("protocol", "transport", "paused", "send_in_progress")
+_WHOLE = frozenset({FINAL_TEXT, FINAL_BINARY})
+_END_OF_HEAD = b"\r\n\r\n"
+_audio_frame = audio_writer(MIME_TYPE)
+
+
+class UpstreamLeg(ClientConnection):
+    """websockets' client connection with a way around it for audio.
+
+    `on_audio` is called with the PCM and the mime type of each chunk of the model's voice; while it is None `receive`
+    gets all. `on_resume` is called when `send_audio`, having refused, would take audio again.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.on_audio: Callable[[bytes, str], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
+        self.frames_received = 0
+        self._plain = False
+        self._at_frame = False  # whether what is read next, behind what is held, begins with a frame
+        self._held = b""
+        self._owed = 0  # bytes that the parser still waits for, of a long frame
+        self._unread = 0  # messages that `receive` is to have
+        self._in_hand = False  # whether it has one that is not dealt with yet
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Look whether websockets is as it is known."""
+        super().connection_made(transport)
+        if missing := [name for name in _INTERNALS if not hasattr(self, name)]:
+            self._go_plain(f"this version of websockets has no {', '.join(missing)}")
+
+    def _go_plain(self, reason: str) -> None:
+        self._plain = True
+        logger.warning("audio to and from the model takes the slow path: %s", reason)
+
+    # --- what comes ---------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Cut what was read into frames: audio is taken out, the rest is websockets'."""
+        if not self._at_frame:
+            super().data_received(data)
+            if not self._plain and self.protocol.state is OPEN:
+                # Ours is the first word, the setup: so the answer to the upgrade stands alone.
+                self._at_frame = data.endswith(_END_OF_HEAD)
+                if not self._at_frame:
+                    self._go_plain("the model's side spoke before it was spoken to")
+            return
+        if self._held:
+            data, self._held = self._held + data, b""
+        at, left, size = min(self._owed, len(data)), 0, len(data)  # what stands before `left` is dealt with
+        self._owed -= at
+        while at < size:
+            if (frame := frame_at(data, at)) is None:
+                break
+            payload, end = frame
+            if end > size and end - at <= MAX_FRAME_BYTES:
+                break
+            self.frames_received += 1
+            if end > size or not (self.on_audio and self._may_take(data[at])):
+                self._count(data[at])
+            elif audio := model_audio(data, payload, end):
+                self._pass_on(data, left, at)
+                left = end
+                self.on_audio(*audio)
+            elif says_nothing(data, payload, end):
+                self._pass_on(data, left, at)
+                left = end
+            else:
+                self._count(data[at])
+            if end > size:
+                self._owed, end = end - size, size
+            at = end
+        self._pass_on(data, left, at)
+        if at < size:
+            self._held = data[at:]
+
+    def _may_take(self, first: int) -> bool:
+        """Whether the frame, whole and uncompressed, is the next thing that the call is to hear of."""
+        return first in _WHOLE and not self._unread and not self._in_hand
+
+    def _count(self, first: int) -> None:
+        if first & 0x0F in {Opcode.TEXT, Opcode.BINARY}:  # continuations belong to the message that one of these began
+            self._unread += 1
+
+    def _pass_on(self, data: bytes, start: int, end: int) -> None:
+        if start < end:
+            super().data_received(data if end - start == len(data) else data[start:end])
+
+    async def recv(self, decode: bool | None = None) -> Any:
+        """The next message that was not taken out. Asked for one more, its reader has dealt with the last."""
+        self._in_hand = False
+        message = await super().recv(decode)
+        self._unread -= 1
+        self._in_hand = True
+        return message
+
+    # --- what goes ----------------------------------------------------------------------------------------------------
+
+    def send_audio(self, pcm: bytes) -> bool:
+        """Write a chunk of the user's audio; False where the connection takes none now, or not this way."""
+        if (
+            self._plain
+            or self.paused
+            or self.send_in_progress
+            or self.protocol.state is not OPEN
+            or self.transport.is_closing()
+        ):
+            return False
+        self.transport.write(_audio_frame(pcm))
+        return True
+
+    def resume_writing(self) -> None:
+        """What was written is on its way."""
+        super().resume_writing()
+        if self.on_resume:
+            self.on_resume()
