@@ -8,9 +8,10 @@ what is not exactly audio is declined, and then goes the typed way.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from struct import Struct
 
 import pybase64
@@ -20,6 +21,8 @@ try:
 except ImportError:  # websockets without its C extension
     from websockets.utils import apply_mask
 
+logger = logging.getLogger(__name__)
+
 FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
 MASKED = 0x80
 # The JSON around a chunk of audio is some 150 bytes, pretty-printed; with more it says more than audio.
@@ -27,6 +30,12 @@ MAX_ENVELOPE_BYTES = 400
 
 _SHORT, _MEDIUM, _LONG = Struct("!BB"), Struct("!BBH"), Struct("!BBQ")
 _MEDIUM_MASKED = Struct("!BBH4s")
+
+
+@cache
+def warn_once(whom: str, reason: str) -> None:
+    """Say that a process's audio takes the typed way, and why. It works, and costs several times as much."""
+    logger.warning("audio to and from %s takes the slow path: %s", whom, reason)
 
 
 def frame_at(data: bytes, at: int) -> tuple[int, int] | None:

@@ -46,6 +46,7 @@ class Call:
         self._translator = GeminiTranslator()
         self._tasks = asyncio.TaskGroup()
         self._ended: HungUp | None = None
+        self._frames_beside = 0
         self.uplink = Uplink(settings.max_uplink_ms)
         self.downlink = Downlink(socket)
         self._tell = self.downlink.tell
@@ -56,6 +57,7 @@ class Call:
             self.uplink,
             tasks=self._tasks,
             on_message=self._on_model_message,
+            on_audio=self._on_model_audio,
             tell=self._tell,
             busy=lambda: bool(self._tools) or not session.idle,
         )
@@ -78,6 +80,7 @@ class Call:
         finally:
             # Also when cancelled: whatever ends the call, its spans end with it.
             ended = self._end(HungUp(Close(CloseCode.INTERNAL, "cancelled", "process")))
+            self._socket.take_audio(None, 0)
         await self._say_goodbye(ended)
         return ended
 
@@ -108,7 +111,9 @@ class Call:
     # --- the client -------------------------------------------------------------------------------------------------
 
     async def _read_client(self) -> None:
+        self._socket.take_audio(self._on_audio_alone, self._settings.max_frame_bytes)
         while True:
+            frames = self._frames_beside
             try:
                 async with asyncio.timeout(self._settings.idle_timeout_s):
                     received = await self._socket.receive()
@@ -117,6 +122,8 @@ class Call:
                 else:
                     self._on_client_message(p.parse(received))
             except TimeoutError:
+                if self._frames_beside > frames:
+                    continue
                 self._hang_up(Close(CloseCode.TIMEOUT, "no message from the client", "server"))
             except p.ProtocolError as error:
                 close = Close(CloseCode.BAD_MESSAGE, p.close_reason(str(error)), "server")
@@ -131,7 +138,12 @@ class Call:
             ProtocolError: it is none.
         """
         p.check_audio(frame, self._settings.max_frame_bytes)
-        self._queue_for_model(frame)
+        self._link.send_audio(frame)
+
+    def _on_audio_alone(self, frame: bytes) -> None:
+        """A checked frame that did not come by `receive`."""
+        self._frames_beside += 1
+        self._link.send_audio(frame)
 
     def _on_client_message(self, message: p.ClientMessage) -> None:
         match message:
@@ -159,6 +171,10 @@ class Call:
     def audio_from_model(self, pcm: bytes) -> None:
         """A chunk of the model's voice, which no interruption has overtaken."""
         self.downlink.send_audio(pcm)
+
+    def _on_model_audio(self, pcm: bytes, mime_type: str) -> None:
+        self._session.feed(self._translator.audio(pcm, mime_type))
+        self.audio_from_model(pcm)
 
     def _on_model_message(self, message: types.LiveServerMessage) -> None:
         interrupted = False

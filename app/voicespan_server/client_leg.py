@@ -10,7 +10,6 @@ Order holds: uvicorn stops reading while a message waits for the application, an
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -18,8 +17,6 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request
 
 from voicespan_server.audio_wire import FINAL_BINARY, MASKED, binary_frame, frame_at, unmasked
-
-logger = logging.getLogger(__name__)
 
 EXTENSION = "voicespan.audio"
 _END_OF_HEAD = b"\r\n\r\n"
@@ -30,9 +27,7 @@ class ClientLeg(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.audio_frames = 0
         self._on_audio: Callable[[bytes], None] | None = None
-        self._on_resume: Callable[[], None] | None = None
         self._max_bytes = 0
         self._at_frame = False  # whether what is read next, behind what is held, begins with a frame
         self._held = b""
@@ -45,16 +40,9 @@ class ClientLeg(WebSocketsSansIOProtocol):
             # The application's task was created, but has not run yet.
             cast("dict[str, object]", self.scope["extensions"])[EXTENSION] = self
 
-    def start(self, on_audio: Callable[[bytes], None], on_resume: Callable[[], None], max_bytes: int) -> None:
-        """From here on audio of an even number of bytes, at most `max_bytes`, goes to `on_audio`, and not to ASGI.
-
-        `on_resume` is called when `send_audio`, having refused, would take audio again.
-        """
-        self._on_audio, self._on_resume, self._max_bytes = on_audio, on_resume, max_bytes
-
-    def stop(self) -> None:
-        """The application wants no more audio: all goes to ASGI, as at first."""
-        self._on_audio = self._on_resume = None
+    def take_audio(self, on_audio: Callable[[bytes], None] | None, max_bytes: int) -> None:
+        """Audio of an even number of bytes, at most `max_bytes`, goes to `on_audio`; with None to ASGI, as at first."""
+        self._on_audio, self._max_bytes = on_audio, max_bytes
 
     # --- what comes ---------------------------------------------------------------------------------------------------
 
@@ -81,7 +69,6 @@ class ClientLeg(WebSocketsSansIOProtocol):
                 left = at
                 if not (self.read_paused or self.close_sent or self.transport.is_closing()):
                     left = end
-                    self.audio_frames += 1
                     self._on_audio(unmasked(data, payload, end))
             elif end > size:
                 self._owed, end = end - size, size
@@ -100,14 +87,8 @@ class ClientLeg(WebSocketsSansIOProtocol):
     # --- what goes ----------------------------------------------------------------------------------------------------
 
     def send_audio(self, pcm: bytes) -> bool:
-        """Write a chunk of audio; False where the client takes none now."""
+        """Write a chunk of audio; False where the client takes none now: ASGI's `send` waits until it does."""
         if not self.writable.is_set() or self.close_sent or self.transport.is_closing():
             return False
         self.transport.write(binary_frame(pcm))
         return True
-
-    def resume_writing(self) -> None:
-        """The client reads again."""
-        super().resume_writing()
-        if self._on_resume:
-            self._on_resume()

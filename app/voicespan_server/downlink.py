@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -16,9 +17,15 @@ GOODBYE_S = 1.0
 
 
 class ClientSocket(Protocol):
-    """The client's accepted WebSocket. `receive` raises `HungUp` at its end; sending to a closed one does nothing."""
+    """The client's accepted WebSocket. `receive` raises `HungUp` at its end; sending to a closed one does nothing.
+
+    Where the socket can, `take_audio` has frames of audio of at most `max_bytes` given to `on_audio` and not to
+    `receive`, in order with it. `write_audio` sends at once, or returns False: then `send_audio` has to, and may wait.
+    """
 
     async def receive(self) -> str | bytes: ...  # noqa: D102
+    def take_audio(self, on_audio: Callable[[bytes], None] | None, max_bytes: int) -> None: ...  # noqa: D102
+    def write_audio(self, pcm: bytes) -> bool: ...  # noqa: D102
     async def send_text(self, text: str) -> None: ...  # noqa: D102
     async def send_audio(self, pcm: bytes) -> None: ...  # noqa: D102
 
@@ -36,6 +43,7 @@ class Downlink:
         self._items: deque[bytes | str] = deque()
         self._bytes = 0
         self._filled = asyncio.Event()
+        self._writing = False
 
     @property
     def waiting_bytes(self) -> int:
@@ -43,8 +51,9 @@ class Downlink:
         return self._bytes
 
     def send_audio(self, pcm: bytes) -> None:
-        """Audio of the model for the client."""
-        self._put(pcm)
+        """Audio of the model for the client: now, or behind what waits already."""
+        if self._items or self._writing or not self._socket.write_audio(pcm):
+            self._put(pcm)
 
     def tell(self, message: Message) -> None:
         """A message for the client."""
@@ -71,10 +80,12 @@ class Downlink:
             while self._items:
                 item = self._items.popleft()
                 self._bytes -= len(item)
+                self._writing = True
                 if isinstance(item, bytes):
                     await self._socket.send_audio(item)
                 else:
                     await self._socket.send_text(item)
+            self._writing = False
 
     async def say_goodbye(self, *messages: Message) -> None:
         """Write what was still to be told, and these: no audio, and no longer than a second. `run` has ended."""

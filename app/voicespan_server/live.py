@@ -19,6 +19,7 @@ from voicespan.cost import bare_name, override_of
 from voicespan.events import Close
 from voicespan_server.settings import Settings, SettingsError
 from voicespan_server.tools import declarations
+from voicespan_server.upstream_leg import UpstreamLeg
 
 # Gemini's pongs were measured at 8 to 30 s, so a keepalive of our own would cut healthy calls; audio messages may pass
 # websockets' default of 1 MiB, and a bounded receive queue would stop the socket's own housekeeping.
@@ -28,6 +29,7 @@ SOCKET_OPTIONS: dict[str, Any] = {
     "max_size": 16 << 20,
     "compression": None,
     "close_timeout": 2,
+    "create_connection": UpstreamLeg,
 }
 SIMULATOR_KEY = "simulator"
 

@@ -8,11 +8,10 @@ from contextlib import asynccontextmanager
 
 from google.genai import live, types
 
-from voicespan_server import protocol as p
+from voicespan_server.audio_wire import warn_once
 from voicespan_server.live import Upstream, live_config
 from voicespan_server.settings import Settings
-
-MIME_TYPE = f"audio/pcm;rate={p.INPUT_RATE_HZ}"
+from voicespan_server.upstream_leg import MIME_TYPE, UpstreamLeg
 
 
 class LiveConnection:
@@ -20,6 +19,19 @@ class LiveConnection:
 
     def __init__(self, session: live.AsyncSession) -> None:
         self._session = session
+        socket = getattr(session, "_ws", None)  # private: without it all goes the SDK's own way
+        self._leg = socket if isinstance(socket, UpstreamLeg) else None
+        if self._leg is None:
+            warn_once("the model", "google-genai does not use the connection that it was given")
+
+    def take_audio(self, on_audio: Callable[[bytes, str], None] | None) -> None:
+        """Have messages that are audio alone given to `on_audio`, as PCM and its mime type, and not to `messages`."""
+        if self._leg:
+            self._leg.on_audio = on_audio
+
+    def write_audio(self, frame: bytes) -> bool:
+        """Send one frame of the user's audio at once; False where `send_audio` has to, which may wait."""
+        return self._leg is not None and self._leg.send_audio(frame)
 
     @property
     def provider_session_id(self) -> str | None:
@@ -28,7 +40,8 @@ class LiveConnection:
 
     async def send_audio(self, frame: bytes) -> None:
         """One frame of the user's audio."""
-        await self._session.send_realtime_input(audio=types.Blob(data=frame, mime_type=MIME_TYPE))
+        if not self.write_audio(frame):
+            await self._session.send_realtime_input(audio=types.Blob(data=frame, mime_type=MIME_TYPE))
 
     async def send_text(self, text: str) -> None:
         """What the user typed."""

@@ -24,6 +24,8 @@ from voicespan_server.uplink import Item, Uplink
 class ModelLink:
     """Keeps a connection to the model. `on_message` gets each message of it; `tell` reaches the client.
 
+    Of messages that are a chunk of audio alone `on_audio` gets the PCM and its mime type, where the connection can.
+
     `busy` says that a connection which will be cut is not to be left now, for somebody waits for something over it.
     """
 
@@ -36,6 +38,7 @@ class ModelLink:
         *,
         tasks: asyncio.TaskGroup,
         on_message: Callable[[types.LiveServerMessage], None],
+        on_audio: Callable[[bytes, str], None],
         tell: Callable[[Message], None],
         busy: Callable[[], bool],
     ) -> None:
@@ -46,6 +49,7 @@ class ModelLink:
         self._uplink = uplink
         self._tasks = tasks
         self._on_message = on_message
+        self._on_audio = on_audio
         self._tell = tell
         self._busy = busy
         self._handle: tuple[str, float] | None = None
@@ -55,6 +59,13 @@ class ModelLink:
     def going_away(self) -> None:
         """The service will cut the connection: leave it when nobody speaks, answers or works."""
         self._going_away = True
+
+    def send_audio(self, frame: bytes) -> None:
+        """Send a frame of the user's audio now, or put it in the line where others wait or the connection would."""
+        if not self._uplink and self.connection and self.connection.write_audio(frame):
+            self._session.audio_sent(frame)
+        elif dropped_s := self._uplink.put(frame):
+            self._session.feed(ev.InputDropped(dropped_s))
 
     async def run(self, ready: Message) -> None:
         """Never returns: raises `HungUp` where there is no way, or no way back, to the model."""
@@ -79,6 +90,7 @@ class ModelLink:
     async def _serve(self, connection: LiveConnection) -> None:
         """Pass messages both ways until the connection ends, or is best left before the service cuts it."""
         self.connection = connection
+        connection.take_audio(self._on_model_audio)
         # In the call's group, so that a fault in it ends the call instead of leaving the model deaf.
         sending = self._tasks.create_task(self._send(connection))
         try:
@@ -90,8 +102,13 @@ class ModelLink:
                     break
             self._session.feed(ev.Disconnected(Close(CloseCode.BYE, "left before the provider's cut", "server")))
         finally:
+            connection.take_audio(None)
             self.connection = None
             sending.cancel()
+
+    def _on_model_audio(self, pcm: bytes, mime_type: str) -> None:
+        self._failures = 0
+        self._on_audio(pcm, mime_type)
 
     def _keep_handle(self, update: types.LiveServerSessionResumptionUpdate | None) -> None:
         # One is withheld while the model generates or calls; the one before it still holds.

@@ -12,7 +12,6 @@ anything is not as this file expects it, all goes there.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +19,16 @@ from websockets.asyncio.client import ClientConnection
 from websockets.frames import Opcode
 from websockets.protocol import OPEN
 
-from voicespan_server.audio_wire import FINAL_BINARY, FINAL_TEXT, audio_writer, frame_at, model_audio, says_nothing
+from voicespan_server.audio_wire import (
+    FINAL_BINARY,
+    FINAL_TEXT,
+    audio_writer,
+    frame_at,
+    model_audio,
+    says_nothing,
+    warn_once,
+)
 from voicespan_server.protocol import INPUT_RATE_HZ
-
-logger = logging.getLogger(__name__)
 
 MIME_TYPE = f"audio/pcm;rate={INPUT_RATE_HZ}"
 # Longer than any chunk of audio that was ever seen (1.08 s, 69 KB of base64): a longer frame is not held together here.
@@ -38,13 +43,12 @@ class UpstreamLeg(ClientConnection):
     """websockets' client connection with a way around it for audio.
 
     `on_audio` is called with the PCM and the mime type of each chunk of the model's voice; while it is None `receive`
-    gets all. `on_resume` is called when `send_audio`, having refused, would take audio again.
+    gets all.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.on_audio: Callable[[bytes, str], None] | None = None
-        self.on_resume: Callable[[], None] | None = None
         self.frames_received = 0
         self._plain = False
         self._at_frame = False  # whether what is read next, behind what is held, begins with a frame
@@ -61,7 +65,7 @@ class UpstreamLeg(ClientConnection):
 
     def _go_plain(self, reason: str) -> None:
         self._plain = True
-        logger.warning("audio to and from the model takes the slow path: %s", reason)
+        warn_once("the model", reason)
 
     # --- what comes ---------------------------------------------------------------------------------------------------
 
@@ -127,7 +131,7 @@ class UpstreamLeg(ClientConnection):
     # --- what goes ----------------------------------------------------------------------------------------------------
 
     def send_audio(self, pcm: bytes) -> bool:
-        """Write a chunk of the user's audio; False where the connection takes none now, or not this way."""
+        """Write a chunk of the user's audio; False where it takes none now: the SDK's `send` waits, or tells why."""
         if (
             self._plain
             or self.paused
@@ -138,9 +142,3 @@ class UpstreamLeg(ClientConnection):
             return False
         self.transport.write(_audio_frame(pcm))
         return True
-
-    def resume_writing(self) -> None:
-        """What was written is on its way."""
-        super().resume_writing()
-        if self.on_resume:
-            self.on_resume()

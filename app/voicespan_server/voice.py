@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
@@ -20,7 +21,9 @@ from voicespan import conventions as c
 from voicespan import identity as ident
 from voicespan.events import Close, Initiator
 from voicespan_server import protocol as p
+from voicespan_server.audio_wire import warn_once
 from voicespan_server.call import Call
+from voicespan_server.client_leg import EXTENSION, ClientLeg
 from voicespan_server.hangup import HungUp
 from voicespan_server.live import Upstream
 from voicespan_server.protocol import CloseCode, Hello
@@ -34,10 +37,23 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class Socket:
-    """A Starlette WebSocket as a call sees it."""
+    """A Starlette WebSocket as a call sees it; with the server's `ClientLeg` below it, audio goes around ASGI."""
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
+        leg = websocket.scope.get("extensions", {}).get(EXTENSION)
+        self._leg = leg if isinstance(leg, ClientLeg) else None
+
+    def take_audio(self, on_audio: Callable[[bytes], None] | None, max_bytes: int) -> None:
+        """Have audio given to `on_audio`; with None, or without a leg, it comes by `receive`."""
+        if self._leg:
+            self._leg.take_audio(on_audio, max_bytes)
+        else:
+            warn_once("the client", "the server runs without voicespan_server.client_leg (`voicespan serve` has it)")
+
+    def write_audio(self, pcm: bytes) -> bool:
+        """Send at once; False where that cannot be."""
+        return self._leg is not None and self._leg.send_audio(pcm)
 
     async def receive(self) -> str | bytes:
         """The next frame; raises `HungUp` when the client is gone."""

@@ -79,7 +79,8 @@ class GeminiTranslator:
             blocking=call.name not in self._non_blocking,
         )
 
-    def _audio(self, pcm: bytes, mime_type: str | None) -> Event:
+    def audio(self, pcm: bytes, mime_type: str | None) -> Event:
+        """What a message says that holds this chunk of audio and nothing else, for programs that read it themselves."""
         rate_hz = _rate_hz(mime_type)
         duration_s = len(pcm) / 2 / rate_hz
         if self._sounded:
@@ -95,7 +96,7 @@ class GeminiTranslator:
         for part in (content.model_turn.parts if content.model_turn else None) or ():
             blob = part.inline_data
             if blob and (pcm := blob.data):
-                found.append(self._audio(pcm, blob.mime_type))
+                found.append(self.audio(pcm, blob.mime_type))
             elif part.thought:
                 found.append(ev.Thought())
             elif part.text:
