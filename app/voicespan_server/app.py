@@ -16,6 +16,7 @@ from voicespan_server.environment import read_dotenv
 from voicespan_server.rest import chat, feedback, health, traces
 from voicespan_server.server import Server
 from voicespan_server.settings import Settings, load_settings
+from voicespan_server.warm_up import warm_up
 
 ROUTERS = (chat.router, feedback.router, traces.router, health.router)
 # The voice socket is told by its own spans; instrumented, it would make one for every frame. Nor do health, the pages
@@ -38,6 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
             end_with_parent()
+            await warm_up(server.upstream, server.settings)
             meter = server.pipeline.meter_provider.get_meter(c.SCOPE)
             beside = [
                 asyncio.create_task(server.check_langfuse()),

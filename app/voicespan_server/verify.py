@@ -91,8 +91,9 @@ def run(
                     report.say(f"Langfuse: {fault if client else 'no keys'}")
                     return 2
                 report.head(server, endpoint, client.version())
-                uvicorn_server = uvicorn.Server(uvicorn.Config(application, **uvicorn_options, log_config=None))
-                fields = asyncio.run(_verify(server, client, uvicorn_server, report, deadline_s))
+                config = uvicorn.Config(application, **uvicorn_options, log_config=None)
+                with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+                    fields = runner.run(_verify(server, client, uvicorn.Server(config), report, deadline_s))
                 if collector and any(not field.passed for field in fields):
                     report.refusals(collector)
         except CollectorError as error:

@@ -34,6 +34,12 @@ class Client:
             raise item
         return item
 
+    def take_audio(self, *_: object) -> None:
+        pass
+
+    def write_audio(self, _: bytes) -> bool:
+        return False
+
     async def send_text(self, text: str) -> None:
         await self.reads.wait()
         self.sent.append(text)
