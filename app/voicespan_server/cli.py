@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voicespan_server.call_cli import call
+from voicespan_server.doctor_cli import doctor
 from voicespan_server.store_cli import store
 from voicespan_server.terminal import complain, err, out
 from voicespan_server.traces_cli import traces
@@ -119,6 +120,7 @@ def demo(
 
 
 app.command()(call)
+app.command()(doctor)
 app.add_typer(traces, name="traces")
 app.add_typer(store, name="store")
 
