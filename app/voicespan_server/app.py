@@ -10,7 +10,7 @@ from fastapi import FastAPI, WebSocket
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
 from voicespan import conventions as c
-from voicespan_server import __version__, loop_lag, voice
+from voicespan_server import __version__, interpreter, loop_lag, voice
 from voicespan_server.drain import end_with_parent
 from voicespan_server.environment import read_dotenv
 from voicespan_server.rest import chat, feedback, health, traces
@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         try:
             end_with_parent()
             await warm_up(server.upstream, server.settings)
+            interpreter.settle()
             meter = server.pipeline.meter_provider.get_meter(c.SCOPE)
             beside = [
                 asyncio.create_task(server.check_langfuse()),
