@@ -1,6 +1,6 @@
 """`voicespan call`: speak or type to a running server, see what is said, and the call's trace.
 
-Exit status: 0, 1 where the call was refused or broke off, 2 where what was asked for cannot be done.
+Exit status: 0, 1 where the call was refused or broke off, 2 where there is no server, or nothing to say.
 """
 
 # ruff: noqa: PLC0415 - as in cli.py: heavy imports stay inside the commands
@@ -52,9 +52,14 @@ def call(  # noqa: PLR0917 - typer calls it by name
         asyncio.run(
             _place(said, url, api_key, microphone=bool(spoken), trace=trace, answer_s=answer_s, as_json=as_json)
         )
-    except (CallError, OSError, TimeoutError) as error:
-        complain(error if isinstance(error, CallError) else f"{url}: {str(error) or 'no answer in time'}")
+    except TimeoutError:
+        complain(f"{url}: no answer within {answer_s:g} s")
         raise typer.Exit(1) from None
+    except CallError as error:
+        complain(error)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        raise CallError(f"{url}: {error}") from error
 
 
 async def _place(

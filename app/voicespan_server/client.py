@@ -9,7 +9,6 @@ async with call("ws://127.0.0.1:8000/ws/voice") as running:
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import time
 import wave
@@ -123,10 +122,6 @@ class VoiceClient:
     async def end_audio(self) -> None:
         """Tell that the microphone was switched off."""
         await self.send({"type": "audio.end"})
-
-    async def show(self, image: bytes, mime: str) -> None:
-        """Show a picture."""
-        await self.send({"type": "image", "mime": mime, "data": base64.b64encode(image).decode()})
 
     async def report_playback(self, turn: int, event: str, ms: float = 0) -> None:
         """Tell that the loudspeaker `started` to play a turn's answer, or `stopped`, `ms` into it."""
