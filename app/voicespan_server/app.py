@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from voicespan import conventions as c
 from voicespan_server import __version__, interpreter, loop_lag, voice
 from voicespan_server.drain import end_with_parent
-from voicespan_server.environment import read_dotenv
+from voicespan_server.environment import read_environment
 from voicespan_server.rest import chat, feedback, health, traces
 from voicespan_server.server import Server
 from voicespan_server.settings import Settings, load_settings
@@ -28,11 +28,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application.
 
     Raises:
-        SettingsError: a setting cannot be used.
+        SettingsError: a setting cannot be used, or the server would be open to strangers.
         EndpointError: an OTEL_EXPORTER_OTLP_* variable cannot be understood.
     """
     if settings is None:
-        read_dotenv()
+        read_environment()
     server = Server(settings or load_settings())
 
     @asynccontextmanager
@@ -64,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await voice.refuse(websocket, server.telemetry, 503, "the server is stopping")
             return
         with server.drain.call():
-            await voice.voice(websocket, server.settings, server.upstream, server.telemetry)
+            await voice.voice(websocket, server)
 
     FastAPIInstrumentor.instrument_app(
         app,

@@ -23,6 +23,9 @@ from voicespan import operations as op
 from voicespan.events import Close
 from voicespan.session_scores import Outcomes
 from voicespan_server import protocol as p
+from voicespan_server.access.call_bounds import CallBounds
+from voicespan_server.access.door import today
+from voicespan_server.access.refusal import BUDGET, RATE_LIMITED, Reason
 from voicespan_server.downlink import ClientSocket, Downlink
 from voicespan_server.hangup import HungUp
 from voicespan_server.live import Upstream
@@ -35,11 +38,23 @@ from voicespan_server.uplink import Item, Uplink
 
 logger = logging.getLogger(__name__)
 
+# How long the client may take to read the rest of the last turn that a budget pays for.
+LAST_WORDS_S = 5.0
+
 
 class Call:
     """A running call. `run` returns how it ended: by then its spans have ended, and `outcomes` is complete."""
 
-    def __init__(self, socket: ClientSocket, session: VoiceSession, upstream: Upstream, settings: Settings) -> None:
+    def __init__(
+        self,
+        socket: ClientSocket,
+        session: VoiceSession,
+        upstream: Upstream,
+        settings: Settings,
+        bounds: CallBounds | None = None,
+    ) -> None:
+        self._bounds = bounds or CallBounds.of(settings)
+        self._limited: asyncio.Future[HungUp] = asyncio.get_running_loop().create_future()
         self._socket = socket
         self._session = session
         self._settings = settings
@@ -67,7 +82,13 @@ class Call:
 
     async def run(self, ready: Message) -> HungUp:
         """Hold the call until somebody ends it; `ready` is sent once the model can be talked to."""
-        loops = (self._read_client(), self.downlink.run(), self._link.run(ready), self._watch_bounds())
+        loops = (
+            self._read_client(),
+            self.downlink.run(),
+            self._link.run(ready),
+            self._watch_bounds(),
+            self._watch_limits(),
+        )
         try:
             async with self._tasks:
                 for loop in loops:
@@ -96,10 +117,31 @@ class Call:
 
     async def _watch_bounds(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.max_session_s):
+            async with asyncio.timeout(self._bounds.max_session_s):
                 await self.downlink.overflowed.wait()
             self._hang_up(Close(CloseCode.OVERLOADED, "the client does not read", "server"), "slow_client")
         self._hang_up(Close(CloseCode.TOO_LONG, "the longest time for a call is over", "server"))
+
+    async def _watch_limits(self) -> None:
+        """End the call that met a limit. One that a budget ends has its last turn heard before."""
+        how = await self._limited
+        if how.error_type == BUDGET.code:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await self.downlink.written()
+        raise self._end(how)
+
+    def _limit(self, reason: Reason, why: str) -> None:
+        """A limit is met: by the client's frames, or by the cost of its turns."""
+        if not self._limited.done():
+            message = p.error(reason.code, f"{why}: the call ends here")
+            self._limited.set_result(HungUp(Close(reason.close_code, why, "server"), reason.code, message))
+
+    def _allows(self, frame: bytes) -> bool:
+        if self._bounds.audio.allow(len(frame)):
+            return True
+        self._limit(RATE_LIMITED, "the client sends audio faster than anybody speaks")
+        return False
 
     async def _say_goodbye(self, ended: HungUp) -> None:
         """What was still to be told, and why the call ends; nobody listens where the client's socket is gone."""
@@ -119,8 +161,10 @@ class Call:
                     received = await self._socket.receive()
                 if isinstance(received, bytes):
                     self.audio_from_client(received)
-                else:
+                elif self._bounds.messages.allow(1):
                     self._on_client_message(p.parse(received))
+                else:
+                    self._limit(RATE_LIMITED, "the client sends messages faster than it may")
             except TimeoutError:
                 if self._frames_beside > frames:
                     continue
@@ -138,12 +182,14 @@ class Call:
             ProtocolError: it is none.
         """
         p.check_audio(frame, self._settings.max_frame_bytes)
-        self._link.send_audio(frame)
+        if self._allows(frame):
+            self._link.send_audio(frame)
 
     def _on_audio_alone(self, frame: bytes) -> None:
         """A checked frame that did not come by `receive`."""
         self._frames_beside += 1
-        self._link.send_audio(frame)
+        if self._allows(frame):
+            self._link.send_audio(frame)
 
     def _on_client_message(self, message: p.ClientMessage) -> None:
         match message:
@@ -206,6 +252,15 @@ class Call:
         self.outcomes.count(operation)
         if message := message_of(operation):
             self._tell(message)
+        if isinstance(operation, op.EndTurn | op.EndSession):
+            self._count_cost()
+
+    def _count_cost(self) -> None:
+        meter, cost_usd = self._bounds.meter, self._session.cost_usd
+        if meter is None or cost_usd is None:
+            return
+        if why := meter.cost(cost_usd, today()):
+            self._limit(BUDGET, why)
 
     def _tell_transcript(self, role: str, text: str) -> None:
         # The user's words come before the turn that answers them begins.

@@ -49,9 +49,9 @@ def main() -> None:
 @app.callback()
 def prepare() -> None:
     """Before every command, but not before --help."""
-    from voicespan_server.environment import read_dotenv
+    from voicespan_server.environment import read_environment
 
-    read_dotenv()
+    read_environment()
 
 
 def _usage_errors() -> tuple[type[Exception], ...]:
@@ -145,11 +145,13 @@ def verify_live(
 @contextmanager
 def _settled(host: str | None, port: int | None) -> Iterator[Settings]:
     """The settings, with a simulator running where it is the backend and nobody says where one is."""
+    from voicespan_server.access.door import Door
     from voicespan_server.settings import load_settings
     from voicespan_simulator.process import SimulatorProcess
 
     overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = load_settings(**overrides)
+    Door(settings)  # what is wrong with it is told once, here
     _check_free(settings.host, settings.port)
     if settings.chosen_backend != "simulator" or settings.simulator_url:
         yield settings
@@ -188,6 +190,8 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
         # Deflate costs 40 us a frame and takes 7 % off speech.
         "ws_per_message_deflate": False,
         "ws_max_size": 1 << 18,
+        # uvicorn believes X-Forwarded-For of everybody on this machine; whom to believe is a setting of ours.
+        "proxy_headers": False,
         "timeout_graceful_shutdown": 5,
     }
 

@@ -44,6 +44,8 @@ class Downlink:
         self._bytes = 0
         self._filled = asyncio.Event()
         self._writing = False
+        self._emptied = asyncio.Event()
+        self._emptied.set()
 
     @property
     def waiting_bytes(self) -> int:
@@ -65,6 +67,7 @@ class Downlink:
             return
         self._items.append(item)
         self._bytes += len(item)
+        self._emptied.clear()
         self._filled.set()
 
     def drop_audio(self) -> None:
@@ -86,6 +89,11 @@ class Downlink:
                 else:
                     await self._socket.send_text(item)
             self._writing = False
+            self._emptied.set()
+
+    async def written(self) -> None:
+        """Wait until nothing waits."""
+        await self._emptied.wait()
 
     async def say_goodbye(self, *messages: Message) -> None:
         """Write what was still to be told, and these: no audio, and no longer than a second. `run` has ended."""

@@ -1,17 +1,53 @@
-"""The file `.env`, apart from the settings: every command reads it, and few need those."""
+"""The environment before the settings are read: the file `.env`, and secrets from files. Every command reads it."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from dotenv import dotenv_values
 
+# What may stand in a file, as Docker and Kubernetes mount secrets: NAME_FILE says where.
+SECRETS = (
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "LANGFUSE_PUBLIC_KEY",
+    "LANGFUSE_SECRET_KEY",
+    "VOICESPAN_API_KEYS",
+    "VOICESPAN_TOKEN_SECRET",
+)
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; one line that names it and says what to do."""
+
+
+def read_environment() -> None:
+    """Complete this process's environment by `.env` and by the secrets' files.
+
+    Not only our own variables: OpenTelemetry and Langfuse read theirs from the environment.
+
+    Raises:
+        SettingsError: a secret's file cannot be read.
+    """
+    read_dotenv()
+    _read_secret_files()
+
 
 def read_dotenv() -> None:
-    """Put the variables of `.env` in the working directory into the environment, where they are unset or empty there.
-
-    Not only our own: OpenTelemetry and Langfuse read theirs from the environment.
-    """
+    """Put the variables of `.env` in the working directory into the environment, where they are unset or empty."""
     for name, value in dotenv_values(".env").items():
         if value and not os.environ.get(name):
             os.environ[name] = value
+
+
+def _read_secret_files() -> None:
+    for name in SECRETS:
+        path = os.environ.get(f"{name}_FILE")
+        if not path or os.environ.get(name):
+            continue
+        try:
+            os.environ[name] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise SettingsError(f"{name}_FILE: {path} cannot be read: {reason}") from None

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 SUBPROTOCOL = "voice.v1"
 INPUT_RATE_HZ = 16_000
 OUTPUT_RATE_HZ = 24_000
+MAX_TOKEN_CHARACTERS = 2_048
 MAX_REASON_BYTES = 123  # of a WebSocket close frame
 
 Message = dict[str, object]
@@ -27,8 +28,11 @@ class CloseCode(IntEnum):
     INTERNAL = 1011
     OVERLOADED = 1013
     BAD_MESSAGE = 4400
+    UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
     TIMEOUT = 4408
     TOO_LONG = 4410
+    LIMITED = 4429
     MODEL_CLOSED = 4502
     MODEL_TIMEOUT = 4504
 
@@ -60,6 +64,7 @@ class Hello(_ClientMessage):
     v: Literal[1] = 1
     input: HelloInput = HelloInput()
     user: HelloUser = HelloUser()
+    token: str | None = Field(default=None, max_length=MAX_TOKEN_CHARACTERS, repr=False)
     traceparent: str | None = None
     tracestate: str | None = None
 
@@ -175,6 +180,7 @@ def ready(session_id: str, trace_id: str, model: str, limits: Message) -> Messag
     }
 
 
-def error(code: str, message: str, *, retryable: bool = False) -> Message:
+def error(code: str, message: str, *, retryable: bool = False, retry_after_ms: int | None = None) -> Message:
     """Something went wrong, in plain words; a close follows where the call cannot go on."""
-    return {"type": "error", "code": code, "message": message, "retryable": retryable}
+    told: Message = {"type": "error", "code": code, "message": message, "retryable": retryable}
+    return told if retry_after_ms is None else {**told, "retry_after_ms": retry_after_ms}

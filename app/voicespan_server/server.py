@@ -10,6 +10,7 @@ from voicespan.langfuse import LangfuseClient
 from voicespan.sdk import pipeline as sdk
 from voicespan.sdk.store import Bounds
 from voicespan_server import __version__
+from voicespan_server.access.door import Door
 from voicespan_server.drain import Drain, in_thread_of_its_own
 from voicespan_server.live import Upstream, connect_to
 from voicespan_server.settings import Settings
@@ -27,6 +28,7 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.door = Door(settings)
         self.upstream: Upstream = connect_to(settings)
         self.pipeline: sdk.Pipeline = sdk.configure(
             settings.store_path if settings.store == "on" else None,

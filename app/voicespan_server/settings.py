@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,6 +12,9 @@ from pydantic_settings import SettingsError as UnreadableSetting
 
 from voicespan.shape import TraceScope
 from voicespan.usage import INPUT_BUCKETS, OUTPUT_BUCKETS
+from voicespan_server.environment import SettingsError
+
+__all__ = ["Settings", "SettingsError", "load_settings"]
 
 Backend = Literal["auto", "gemini", "vertex", "simulator"]
 
@@ -19,10 +22,6 @@ INSTRUCTIONS = (
     "You are a friendly guide to Helsinki who talks to a person on the move. Answer in one or two short sentences. "
     "Use search_nearby to find places and navigate_to_location to start the way to one; say what you found."
 )
-
-
-class SettingsError(Exception):
-    """A setting cannot be used; one line that names it and says what to do."""
 
 
 def default_store_path() -> Path:
@@ -63,6 +62,26 @@ class Settings(BaseSettings):
     max_uplink_ms: int = Field(default=1000, ge=100)
     max_frame_bytes: int = Field(default=32_768, ge=640)
     drain_s: float = Field(default=0.0, ge=0)
+
+    # who may call, and how much
+    api_keys: SecretStr | None = None
+    token_secret: SecretStr | None = Field(default=None, min_length=32)
+    token_ttl_s: int = Field(default=300, ge=1, le=86_400)
+    allowed_origins: str = ""
+    trusted_proxies: str = ""
+    max_sessions: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    max_sessions_per_key: int = Field(default=0, ge=0)
+    new_sessions_per_minute_per_key: int = Field(default=0, ge=0)
+    max_sessions_per_address: int = Field(default=100, ge=0)
+    new_sessions_per_minute_per_address: int = Field(default=300, ge=0)
+    # Times real time: what a client may send in the long run, and how many seconds of it at once.
+    max_audio_speed: int = Field(default=4, ge=0)
+    audio_burst_s: int = Field(default=10, ge=1)
+    max_messages_per_s: int = Field(default=20, ge=0)
+    session_budget_usd: float | None = Field(default=None, gt=0)
+    key_day_budget_usd: float | None = Field(default=None, gt=0)
+    day_budget_usd: float | None = Field(default=None, gt=0)
+    budget_simulated: bool = False
 
     # the connection to the model
     setup_timeout_s: float = Field(default=15.0, gt=0)

@@ -6,11 +6,13 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from typing import cast
 
 from fastapi import WebSocket, WebSocketDisconnect
 from fastapi.responses import PlainTextResponse
+from fastapi.websockets import WebSocketState
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
@@ -21,13 +23,16 @@ from voicespan import conventions as c
 from voicespan import identity as ident
 from voicespan.events import Close, Initiator
 from voicespan_server import protocol as p
+from voicespan_server.access.call_bounds import CallBounds
+from voicespan_server.access.door import Caller, token_of
+from voicespan_server.access.refusal import SUBPROTOCOL, Refused
+from voicespan_server.access.spend import NOBODY
 from voicespan_server.audio_wire import warn_once
 from voicespan_server.call import Call
 from voicespan_server.client_leg import EXTENSION, ClientLeg
 from voicespan_server.hangup import HungUp
-from voicespan_server.live import Upstream
 from voicespan_server.protocol import CloseCode, Hello
-from voicespan_server.settings import Settings
+from voicespan_server.server import Server
 from voicespan_server.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -79,37 +84,73 @@ class Socket:
             await self._websocket.close(close.code, p.close_reason(close.reason))
 
 
-async def voice(websocket: WebSocket, settings: Settings, upstream: Upstream, telemetry: Telemetry) -> None:
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """Somebody who was let in: who they are, what they said first, and the upgrade's span."""
+
+    caller: Caller
+    identity: Identity
+    span: Span
+
+
+async def voice(websocket: WebSocket, server: Server) -> None:
     """Handle one connection from upgrade to close."""
-    span = _start_voice_session(telemetry.tracer, websocket)
     socket = Socket(websocket)
+    with ExitStack() as inside:
+        entered = await _enter(websocket, socket, server, inside)
+        if entered:
+            await _hold(socket, entered, server)
+
+
+async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: ExitStack) -> Entered | None:
+    """Let a client in, or tell it why not. Until `inside` is left the door counts it."""
+    door = server.door
+    span = _start_voice_session(server.telemetry.tracer, websocket)
     try:
+        door.check_page(websocket)
         if p.SUBPROTOCOL not in websocket.scope["subprotocols"]:
-            span.set_attributes({c.HTTP_STATUS: 403, c.ERROR_TYPE: "subprotocol"})
-            span.set_status(Status(StatusCode.ERROR, f"the client does not speak {p.SUBPROTOCOL}"))
-            await websocket.close()
-            return
+            raise Refused(SUBPROTOCOL, f"the client does not speak {p.SUBPROTOCOL}")
         await websocket.accept(p.SUBPROTOCOL)
         span.set_attribute(c.HTTP_STATUS, 101)
-        hello = await _hello(socket, settings.hello_timeout_s)
+        inside.enter_context(door.knock(door.address(websocket)))
+        token = token_of(websocket.scope["subprotocols"])
+        caller = door.by_token(token) if token is not None else None
+        with door.unknown():
+            hello = await _hello(socket, server.settings.hello_timeout_s)
         _link(span, {"traceparent": hello.traceparent, "tracestate": hello.tracestate})
-        identity = new_identity(upstream.backend, hello.user.id_hash)
+        caller = caller or door.by_token(hello.token)
+        inside.enter_context(door.inside_as(caller))
+        identity = new_identity(server.upstream.backend, caller.user or hello.user.id_hash, key_id=caller.key_id)
         ident.stamp(span, identity)
-    except HungUp as refused:
-        span.set_attribute(c.ERROR_TYPE, refused.error_type or "client_gone")
-        span.set_status(Status(StatusCode.ERROR, refused.close.reason or "the client left before hello"))
-        if refused.message:
-            await socket.send_text(p.encode(refused.message))
-        await socket.close(refused.close)
-        return
+        return Entered(caller, identity, span)
+    except Refused as refused:
+        _fail(span, refused.reason.code, refused.message)
+        if websocket.application_state is WebSocketState.CONNECTING:
+            span.set_attribute(c.HTTP_STATUS, refused.reason.status)
+            await websocket.send_denial_response(PlainTextResponse(refused.message, refused.reason.status))
+        else:
+            await socket.send_text(p.encode(refused.as_message()))
+            await socket.close(Close(refused.reason.close_code, p.close_reason(refused.message), "server"))
+    except HungUp as hung_up:
+        _fail(span, hung_up.error_type or "client_gone", hung_up.close.reason or "the client left before hello")
+        if hung_up.message:
+            await socket.send_text(p.encode(hung_up.message))
+        await socket.close(hung_up.close)
     finally:
         span.end()
+    return None
+
+
+async def _hold(socket: Socket, entered: Entered, server: Server) -> None:
+    """The call, from its span's beginning to its socket's close."""
+    settings, upstream, telemetry = server.settings, server.upstream, server.telemetry
+    identity = entered.identity
     session = VoiceSession(
         identity,
         upstream.model,
         tracer=telemetry.tracer,
         capture=telemetry.capture,
-        parent=trace.set_span_in_context(span, Context()),
+        parent=trace.set_span_in_context(entered.span, Context()),
         instructions=settings.instructions,
         input_rate_hz=p.INPUT_RATE_HZ,
         metrics=telemetry.metrics,
@@ -118,13 +159,15 @@ async def voice(websocket: WebSocket, settings: Settings, upstream: Upstream, te
         stall_after_s=settings.stall_after_s or None,
         recordings=telemetry.recordings,
     )
+    meter = server.door.meter(session.trace_id, entered.caller, upstream.backend)
+    bounds = CallBounds.of(settings, entered.caller, meter)
     limits: p.Message = {
         "max_frame_bytes": settings.max_frame_bytes,
         "idle_s": settings.idle_timeout_s,
-        "max_s": settings.max_session_s,
+        "max_s": bounds.max_session_s,
     }
     ready = p.ready(identity.session_id, session.trace_id, upstream.model.name, limits)
-    call = Call(socket, session, upstream, settings)
+    call = Call(socket, session, upstream, settings, bounds)
     try:
         ended = await call.run(ready)
     finally:
@@ -143,7 +186,7 @@ async def refuse(websocket: WebSocket, telemetry: Telemetry, status: int, reason
         span.end()
 
 
-def new_identity(backend: str, user_id: str | None, session_id: str | None = None) -> Identity:
+def new_identity(backend: str, user_id: str | None, session_id: str | None = None, *, key_id: str = NOBODY) -> Identity:
     """A session of this server; its id is the program's own id of the conversation too."""
     session_id = session_id or uuid.uuid4().hex
     return Identity(
@@ -151,8 +194,14 @@ def new_identity(backend: str, user_id: str | None, session_id: str | None = Non
         user_id=user_id,
         conversation_id=session_id,
         backend=backend,
+        key_id=key_id or None,
         tags=("voice", backend),
     )
+
+
+def _fail(span: Span, error_type: str, why: str) -> None:
+    span.set_attribute(c.ERROR_TYPE, error_type)
+    span.set_status(Status(StatusCode.ERROR, why))
 
 
 def _start_voice_session(tracer: trace.Tracer, websocket: WebSocket) -> Span:

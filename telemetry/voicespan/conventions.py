@@ -55,6 +55,7 @@ USER_ID = _attribute("user.id", "string", "the user, as the program names them",
 BACKEND = _attribute(
     "voicespan.backend", "string", "what answered: gemini, vertex or simulator. A simulated call says so here", OWN
 )
+KEY_ID = _attribute("voicespan.key_id", "string", "the id, not the secret, of the API key the session runs on", OWN)
 ENTRY = _attribute("voicespan.entry", "boolean", "the span is the root of what a GenAI backend shows", OWN)
 
 # --- GenAI ----------------------------------------------------------------------------------------------------------
@@ -485,7 +486,7 @@ METRIC_SENDER_FAILED = _self_metric(
 
 # --- spans ----------------------------------------------------------------------------------------------------------
 
-IDENTITY = (SESSION_ID, USER_ID, CONVERSATION_ID, BACKEND, LF_TRACE_NAME, LF_TRACE_TAGS)
+IDENTITY = (SESSION_ID, USER_ID, CONVERSATION_ID, BACKEND, KEY_ID, LF_TRACE_NAME, LF_TRACE_TAGS)
 _COMMON = (*IDENTITY, LF_TYPE, ERROR_TYPE)
 _ENDPOINT = (PROVIDER_NAME, SERVER_ADDRESS, SERVER_PORT)
 _USAGE = (

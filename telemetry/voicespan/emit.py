@@ -81,6 +81,11 @@ class SessionSpans:
         """32 hex digits."""
         return trace.format_trace_id(self._session.get_span_context().trace_id)
 
+    @property
+    def cost_usd(self) -> float | None:
+        """Of all that was billed so far, in US dollars; None where no price is known."""
+        return self._money.cost_usd
+
     def tool_context(self, call_id: str) -> Context | None:
         """The context in which a tool's handler runs, so that its spans nest under the call."""
         open_ = self._tools.get(call_id)

@@ -21,12 +21,16 @@ MAX_ID = 200
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Ids and labels of one session. `conversation_id` only where the program has one of its own."""
+    """Ids and labels of one session. `conversation_id` only where the program has one of its own.
+
+    `key_id` names the API key that the session runs on, where the program has such.
+    """
 
     session_id: str
     user_id: str | None = None
     conversation_id: str | None = None
     backend: str | None = None
+    key_id: str | None = None
     trace_name: str = c.TRACE_NAME
     tags: tuple[str, ...] = ()
 
@@ -43,6 +47,7 @@ class Identity:
             c.USER_ID: self.user_id,
             c.CONVERSATION_ID: self.conversation_id,
             c.BACKEND: self.backend,
+            c.KEY_ID: self.key_id,
             c.LF_TRACE_NAME: self.trace_name,
             c.LF_TRACE_TAGS: list(self.tags) or None,
         }

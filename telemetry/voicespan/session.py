@@ -112,6 +112,11 @@ class VoiceSession:
         return self._lifecycle.totals
 
     @property
+    def cost_usd(self) -> float | None:
+        """What the turns that are over have cost, in US dollars at list price; None while no price is known."""
+        return self._spans.cost_usd
+
+    @property
     def idle(self) -> bool:
         """Whether nobody speaks, answers, or is owed an answer."""
         return self._lifecycle.idle

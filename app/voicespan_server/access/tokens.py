@@ -16,9 +16,10 @@ import json
 import math
 from dataclasses import dataclass
 
+from voicespan_server.protocol import MAX_TOKEN_CHARACTERS
+
 # By how much the clocks of two servers may differ.
 SKEW_S = 10
-MAX_TOKEN_CHARACTERS = 2_048
 
 
 class TokenError(Exception):

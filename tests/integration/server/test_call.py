@@ -197,7 +197,7 @@ async def test_a_service_that_cuts_right_after_the_setup_is_not_dialled_for_ever
 
 async def test_a_client_that_does_not_read_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downlink.Downlink.__init__, "__defaults__", (10_000,))
-    bench = Bench()
+    bench = Bench(max_messages_per_s=0)
     bench.client.reads.clear()
     for _ in range(1_000):
         bench.client.incoming.put_nowait('{"type": "ping", "t": 1}')

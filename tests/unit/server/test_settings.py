@@ -2,7 +2,7 @@
 
 import pytest
 
-from voicespan_server.environment import read_dotenv
+from voicespan_server.environment import read_environment
 from voicespan_server.live import connect_to
 from voicespan_server.settings import SettingsError, load_settings
 
@@ -60,7 +60,7 @@ def test_a_dot_env_file_is_read_behind_the_environment(monkeypatch: pytest.Monke
     monkeypatch.setenv("VOICESPAN_VOICE", "")
     monkeypatch.setenv("VOICESPAN_MODEL", "gemini-3.1-flash-live-preview")
     Path(".env").write_text("VOICESPAN_VOICE=Kore\nVOICESPAN_MODEL=another\n")
-    read_dotenv()
+    read_environment()
     assert load_settings().voice == "Kore"
     assert load_settings().model == "gemini-3.1-flash-live-preview"
 
