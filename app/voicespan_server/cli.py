@@ -12,6 +12,7 @@ import typer
 
 from voicespan_server.call_cli import call
 from voicespan_server.doctor_cli import doctor
+from voicespan_server.loadtest_cli import loadtest
 from voicespan_server.store_cli import store
 from voicespan_server.terminal import complain, err, out
 from voicespan_server.traces_cli import traces
@@ -121,6 +122,7 @@ def demo(
 
 app.command()(call)
 app.command()(doctor)
+app.command()(loadtest)
 app.add_typer(traces, name="traces")
 app.add_typer(store, name="store")
 
