@@ -132,7 +132,7 @@ def test_help_imports_nothing_heavy_and_takes_a_fifth_of_a_second(tmp_path: Path
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     after = os.times()
     assert done.returncode == 0, done.stderr
-    for name in ("serve", "demo", "call", "doctor", "traces", "store"):
+    for name in ("serve", "demo", "call", "doctor", "loadtest", "traces", "store"):
         assert f"\n  {name} " in done.stdout
     cpu_s = after.children_user - before.children_user + after.children_system - before.children_system
     print(f"--help took {cpu_s:.2f} s of CPU")

@@ -33,12 +33,14 @@ async def run(plan: Plan, habits: Habits, told: Callable[[Level], None], lives: 
     watching = asyncio.create_task(_watch(board, lambda: lives(len(callers), board.calls)))
     try:
         for count in plan.levels:
+            board.tally = Tally()
             joining = count - len(callers)
             for _ in range(joining):
                 callers.append(asyncio.create_task(call_until(stop, habits, board)))
                 # Spread over the time to settle, so that they do not speak in chorus.
                 await asyncio.sleep(plan.settle_s / joining)
-            board.tally = tally = Tally()
+            # Whoever was refused while joining, and how long it took the others, belongs to the level.
+            board.tally = tally = Tally(connect_s=board.tally.connect_s, errors=board.tally.errors)
             began = time.monotonic()
             await asyncio.sleep(plan.seconds)
             board.tally = Tally()
