@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NoReturn
 
@@ -23,23 +24,32 @@ from voicespan import operations as op
 from voicespan.events import Close
 from voicespan.session_scores import Outcomes
 from voicespan_server import protocol as p
+from voicespan_server.access.allowance import Allowance
 from voicespan_server.access.call_bounds import CallBounds
 from voicespan_server.access.door import today
 from voicespan_server.access.refusal import BUDGET, RATE_LIMITED, Reason
 from voicespan_server.downlink import ClientSocket, Downlink
+from voicespan_server.dropped_input import DroppedInput
 from voicespan_server.hangup import HungUp
 from voicespan_server.live import Upstream
-from voicespan_server.model_link import ModelLink
+from voicespan_server.model_link import Handle, ModelLink
 from voicespan_server.progress import message_of
-from voicespan_server.protocol import CloseCode, Message
+from voicespan_server.protocol import CloseCode, Message, TurnTaking
 from voicespan_server.settings import Settings
 from voicespan_server.tool_runner import ToolRunner
-from voicespan_server.uplink import Item, Uplink
+from voicespan_server.transcripts import Role, Transcripts
+from voicespan_server.uplink import Uplink
 
 logger = logging.getLogger(__name__)
 
 # How long the client may take to read the rest of the last turn that a budget pays for.
 LAST_WORDS_S = 5.0
+ALWAYS = asyncio.Event()
+ALWAYS.set()
+# With the first of these the model begins to answer: the user's words are complete.
+ANSWER = (ev.ModelAudio, ev.ModelText, ev.OutputTranscript, ev.ToolCall, ev.Interrupted, ev.TurnComplete)
+# With these its own are.
+ANSWERED = (ev.GenerationComplete, ev.Interrupted, ev.TurnComplete)
 
 
 class Call:
@@ -52,6 +62,10 @@ class Call:
         upstream: Upstream,
         settings: Settings,
         bounds: CallBounds | None = None,
+        *,
+        turns: TurnTaking = "auto",
+        handle: Handle | None = None,
+        outcomes: Outcomes | None = None,
     ) -> None:
         self._bounds = bounds or CallBounds.of(settings)
         self._limited: asyncio.Future[HungUp] = asyncio.get_running_loop().create_future()
@@ -62,32 +76,51 @@ class Call:
         self._tasks = asyncio.TaskGroup()
         self._ended: HungUp | None = None
         self._frames_beside = 0
+        self._left = asyncio.Event()
+        self._turns: TurnTaking = turns
+        self._images = Allowance(settings.max_images_per_s, settings.max_images_per_s + 1)
+        self._transcripts = Transcripts()
         self.uplink = Uplink(settings.max_uplink_ms)
         self.downlink = Downlink(socket)
-        self._tell = self.downlink.tell
+        self.tell = self.downlink.tell
+        self._dropped = DroppedInput(self.tell)
+        self._tools = ToolRunner(self._tasks, session, lambda: self._link.connection, self.tell)
         self._link = ModelLink(
             upstream,
             settings,
             session,
             self.uplink,
+            self,
             tasks=self._tasks,
-            on_message=self._on_model_message,
-            on_audio=self._on_model_audio,
-            tell=self._tell,
-            busy=lambda: bool(self._tools) or not session.idle,
+            may_send=self._tools.idle if settings.holds_audio_during_tools else ALWAYS,
+            turns=turns,
+            handle=handle,
         )
-        self._tools = ToolRunner(self._tasks, session, lambda: self._link.connection, self._tell)
-        self.outcomes = Outcomes()
+        self.outcomes = outcomes or Outcomes()
         session.listener = self._on_operation
 
-    async def run(self, ready: Message) -> HungUp:
-        """Hold the call until somebody ends it; `ready` is sent once the model can be talked to."""
+    @property
+    def handle(self) -> Handle | None:
+        """By which another call can go on with the model's session."""
+        return self._link.handle
+
+    def leave(self) -> None:
+        """The client goes on with the session over another socket: end this one."""
+        self._left.set()
+
+    async def run(self, ready: Callable[[bool], Message]) -> HungUp:
+        """Hold the call until somebody ends it.
+
+        What `ready` makes is sent once the model can be talked to; its argument says whether the model knows what was
+        said in the call that this one goes on with.
+        """
         loops = (
             self._read_client(),
             self.downlink.run(),
             self._link.run(ready),
             self._watch_bounds(),
             self._watch_limits(),
+            self._watch_for_leave(),
         )
         try:
             async with self._tasks:
@@ -99,6 +132,7 @@ class Call:
             logger.exception("a call failed")
             self._end(HungUp(Close(CloseCode.INTERNAL, "internal error", "server"), type(group.exceptions[0]).__name__))
         finally:
+            self._dropped.stop()
             # Also when cancelled: whatever ends the call, its spans end with it.
             ended = self._end(HungUp(Close(CloseCode.INTERNAL, "cancelled", "process")))
             self._socket.take_audio(None, 0)
@@ -143,9 +177,13 @@ class Call:
         self._limit(RATE_LIMITED, "the client sends audio faster than anybody speaks")
         return False
 
+    async def _watch_for_leave(self) -> None:
+        await self._left.wait()
+        self._hang_up(Close(CloseCode.MOVED, "the session goes on over another connection", "client"))
+
     async def _say_goodbye(self, ended: HungUp) -> None:
         """What was still to be told, and why the call ends; nobody listens where the client's socket is gone."""
-        if ended.close.initiator == "client" and ended.close.code != CloseCode.BYE:
+        if ended.close.initiator == "client" and ended.close.code not in {CloseCode.BYE, CloseCode.MOVED}:
             return
         bye: Message = {"type": "bye", "code": ended.close.code, "reason": ended.close.reason}
         await self.downlink.say_goodbye(*([ended.message] if ended.message else []), bye)
@@ -193,14 +231,24 @@ class Call:
 
     def _on_client_message(self, message: p.ClientMessage) -> None:
         match message:
-            case p.Text() | p.AudioEnd():
-                self._queue_for_model(message)
+            case p.Text():
+                self._link.send(message)
+            case p.Image():
+                self._look_at(message)
+            case p.AudioEnd():
+                if self._turns == "manual":
+                    raise p.ProtocolError("audio.end: where turns are manual, activity.end ends an utterance")
+                self._link.send(message)
+            case p.ActivityStart() | p.ActivityEnd():
+                if self._turns == "auto":
+                    raise p.ProtocolError(f'{message.type}: say so in the hello: "input": {{"turns": "manual"}}')
+                self._link.send(message)
             case p.Playback(event="started"):
                 self._session.feed(ev.PlaybackStarted(message.turn))
             case p.Playback():
                 self._session.feed(ev.PlaybackStopped(message.turn, message.ms / 1000))
             case p.Ping(t=t):
-                self._tell({"type": "pong", "t": t})
+                self.tell({"type": "pong", "t": t})
             case p.Bye():
                 self._hang_up(Close(CloseCode.BYE, "bye", "client"))
             case p.Hello():
@@ -208,9 +256,21 @@ class Call:
             case p.Unknown():
                 logger.debug("ignored a message of type %r", message.type)
 
-    def _queue_for_model(self, item: Item) -> None:
-        if dropped_s := self.uplink.put(item):
-            self._session.feed(ev.InputDropped(dropped_s))
+    def on_input_dropped(self, duration_s: float) -> None:
+        """The model does not take the user's audio fast enough."""
+        self._session.feed(ev.InputDropped(duration_s))
+        self._dropped.add(duration_s)
+
+    def _look_at(self, image: p.Image) -> None:
+        if len(image.data) > self._settings.max_image_bytes:
+            raise p.ProtocolError(
+                f"image: data: {len(image.data)} bytes, more than {self._settings.max_image_bytes}: make it smaller"
+            )
+        if self._images.allow(1):
+            self._link.send(image)
+        else:
+            most = self._settings.max_images_per_s
+            self.tell(p.warning("image_dropped", f"more than {most} pictures a second"))
 
     # --- the model --------------------------------------------------------------------------------------------------
 
@@ -218,13 +278,26 @@ class Call:
         """A chunk of the model's voice, which no interruption has overtaken."""
         self.downlink.send_audio(pcm)
 
-    def _on_model_audio(self, pcm: bytes, mime_type: str) -> None:
+    def busy(self) -> bool:
+        """Whether somebody speaks, works, answers, or is owed an answer."""
+        return bool(self._tools) or not self._session.idle
+
+    def on_model_audio(self, pcm: bytes, mime_type: str) -> None:
+        """A message that is a chunk of audio and nothing else."""
+        self._tell_all(self._transcripts.complete("user"))
         self._session.feed(self._translator.audio(pcm, mime_type))
         self.audio_from_model(pcm)
 
-    def _on_model_message(self, message: types.LiveServerMessage) -> None:
+    def on_model_message(self, message: types.LiveServerMessage) -> None:
+        """A message of the model."""
         interrupted = False
         for event in self._translator.events(message):
+            if isinstance(event, ev.FROM_PROVIDER):
+                self._link.worked()
+            if isinstance(event, ANSWER):
+                self._tell_all(self._transcripts.complete("user"))
+            if isinstance(event, ANSWERED):
+                self._tell_all(self._transcripts.complete("assistant"))
             self._session.feed(event)
             match event:
                 case ev.InputTranscript(text):
@@ -238,10 +311,10 @@ class Call:
                 case ev.Interrupted():
                     interrupted = True
                     self.downlink.drop_audio()
-                    self._tell({"type": "interrupted", "turn": self._session.turn or self._session.totals.turns})
+                    self.tell({"type": "interrupted", "turn": self._session.turn or self._session.totals.turns})
                 case ev.GoAway(time_left_s):
                     self._link.going_away()
-                    self._tell({"type": "going_away", "in_ms": round((time_left_s or 0) * 1000)})
+                    self.tell({"type": "going_away", "in_ms": round((time_left_s or 0) * 1000)})
         if not interrupted:
             for pcm in _audio_of(message):
                 self.audio_from_model(pcm)
@@ -251,9 +324,11 @@ class Call:
     def _on_operation(self, operation: op.Operation) -> None:
         self.outcomes.count(operation)
         if message := message_of(operation):
-            self._tell(message)
+            self.tell(message)
         if isinstance(operation, op.EndTurn | op.EndSession):
             self._count_cost()
+        if isinstance(operation, op.Stalled):
+            self._on_stall(operation)
 
     def _count_cost(self) -> None:
         meter, cost_usd = self._bounds.meter, self._session.cost_usd
@@ -262,10 +337,20 @@ class Call:
         if why := meter.cost(cost_usd, today()):
             self._limit(BUDGET, why)
 
-    def _tell_transcript(self, role: str, text: str) -> None:
+    def _on_stall(self, stall: op.Stalled) -> None:
+        """Tell, and try another connection; an empty turn has ended all by itself, and the connection lives."""
+        self.tell(p.warning("model_silent", "the model does not answer: say it again", kind=stall.kind.value))
+        if self._settings.on_stall == "reconnect" and stall.kind is not op.StallKind.EMPTY_TURN:
+            self._link.leave_stalled()
+
+    def _tell_all(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.tell(message)
+
+    def _tell_transcript(self, role: Role, text: str) -> None:
         # The user's words come before the turn that answers them begins.
         turn = self._session.turn or self._session.totals.turns + 1
-        self._tell({"type": "transcript", "role": role, "text": text, "turn": turn})
+        self._tell_all(self._transcripts.piece(role, text, turn))
 
 
 def _first(group: BaseExceptionGroup[HungUp]) -> HungUp:

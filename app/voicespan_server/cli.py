@@ -191,7 +191,9 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
         "ws": "voicespan_server.client_leg:ClientLeg",
         # Deflate costs 40 us a frame and takes 7 % off speech.
         "ws_per_message_deflate": False,
-        "ws_max_size": 1 << 18,
+        "ws_max_size": settings.max_message_bytes,
+        "ws_ping_interval": settings.ping_interval_s or None,
+        "ws_ping_timeout": settings.ping_interval_s or None,
         # uvicorn believes X-Forwarded-For of everybody on this machine; whom to believe is a setting of ours.
         "proxy_headers": False,
         "timeout_graceful_shutdown": 5,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voicespan.events import Close
-from voicespan_server.protocol import Message
+from voicespan_server.protocol import CloseCode, Message
 
 
 class HungUp(Exception):  # noqa: N818 - mostly nothing went wrong
@@ -14,3 +14,9 @@ class HungUp(Exception):  # noqa: N818 - mostly nothing went wrong
         self.close = close
         self.error_type = error_type
         self.message = message
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the session may go on over another connection: the client was lost, or it says so itself."""
+        lost = {1005, 1006, CloseCode.MOVED, CloseCode.OVERLOADED, CloseCode.TIMEOUT}
+        return self.close.initiator != "provider" and self.close.code in lost

@@ -9,32 +9,30 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from google import genai
-from google.auth.exceptions import GoogleAuthError
-from google.genai import errors, types
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from google.genai import types
 
 from voicespan import Model, prices_of
 from voicespan import conventions as c
 from voicespan.cost import bare_name, override_of
-from voicespan.events import Close
+from voicespan_server.protocol import TurnTaking
 from voicespan_server.settings import Settings, SettingsError
 from voicespan_server.tools import declarations
 from voicespan_server.upstream_leg import UpstreamLeg
 
-# Gemini's pongs were measured at 8 to 30 s, so a keepalive of our own would cut healthy calls; audio messages may pass
-# websockets' default of 1 MiB, and a bounded receive queue would stop the socket's own housekeeping.
+# Gemini's pongs were measured at 8 to 30 s, so pings keep proxies from reaping the connection, and nobody waits for the
+# pong: a stall is found by what is due. Audio messages may pass websockets' default of 1 MiB, and a bounded receive
+# queue would stop the socket's own housekeeping. A close that is not answered is over within a second.
 SOCKET_OPTIONS: dict[str, Any] = {
-    "ping_interval": None,
+    "ping_interval": 20,
+    "ping_timeout": None,
     "max_queue": None,
     "max_size": 16 << 20,
     "compression": None,
-    "close_timeout": 2,
     "create_connection": UpstreamLeg,
+    "close_timeout": 0.8,
 }
 SIMULATOR_KEY = "simulator"
-
-# What the SDK raises from connect, send and receive when the connection is gone, or was never made.
-ConnectionFailed = (errors.APIError, WebSocketException, OSError, TimeoutError, GoogleAuthError)
+MANUAL = types.RealtimeInputConfig(automatic_activity_detection=types.AutomaticActivityDetection(disabled=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +109,11 @@ def _default_version(backend: str) -> str:
     return "v1beta1" if backend == "vertex" else "v1beta"
 
 
-def live_config(settings: Settings, handle: str | None) -> types.LiveConnectConfig:
-    """The setup of a Live session; with a handle it continues an earlier one."""
+def live_config(settings: Settings, handle: str | None, turns: TurnTaking = "auto") -> types.LiveConnectConfig:
+    """The setup of a Live session; with a handle it continues an earlier one.
+
+    `turns` is "manual" where the client says when its user speaks, instead of the service's detector.
+    """
     speech = None
     if settings.voice:
         speech = types.SpeechConfig(
@@ -129,23 +130,6 @@ def live_config(settings: Settings, handle: str | None) -> types.LiveConnectConf
         input_audio_transcription=types.AudioTranscriptionConfig(),
         output_audio_transcription=types.AudioTranscriptionConfig(),
         session_resumption=types.SessionResumptionConfig(handle=handle),
+        realtime_input_config=None if turns == "auto" else MANUAL,
         http_options=types.HttpOptions(headers=headers) if headers else None,
     )
-
-
-def close_of(error: BaseException) -> Close:
-    """What ended a connection, as a close code: the peer's, or the one that our own side sent."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, ConnectionClosed):
-            # google-genai reports a local failure as 1006; the frame that was sent tells what it was.
-            frame = seen.rcvd or seen.sent
-            if frame:
-                return Close(frame.code, frame.reason, "provider" if seen.rcvd else "server")
-            return Close(1006, "connection lost", "provider")
-        if isinstance(seen, InvalidStatus):
-            return Close(1006, f"HTTP {seen.response.status_code} on connect", "provider")
-        seen = seen.__cause__ or seen.__context__
-    if isinstance(error, errors.APIError):
-        return Close(error.code or 1006, str(error.details or error.message or ""), "provider")
-    return Close(1006, f"{type(error).__name__}: {error}", "provider")

@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from google.genai import live, types
 
 from voicespan_server.audio_wire import warn_once
-from voicespan_server.live import Upstream, live_config
+from voicespan_server.failures import SetupRefused
+from voicespan_server.live import Upstream
 from voicespan_server.settings import Settings
 from voicespan_server.upstream_leg import MIME_TYPE, UpstreamLeg
 
 
 class LiveConnection:
-    """A Live session whose setup was answered. Sending to one that has ended raises `live.ConnectionFailed`."""
+    """A Live session whose setup was answered. Sending to one that has ended raises `failures.ConnectionFailed`."""
 
     def __init__(self, session: live.AsyncSession) -> None:
         self._session = session
@@ -51,12 +52,28 @@ class LiveConnection:
         """The microphone was switched off: what was heard so far is the whole utterance."""
         await self._session.send_realtime_input(audio_stream_end=True)
 
+    async def start_activity(self) -> None:
+        """The user pressed the button, where turns are manual."""
+        await self._session.send_realtime_input(activity_start=types.ActivityStart())
+
+    async def end_activity(self) -> None:
+        """The user let go of it."""
+        await self._session.send_realtime_input(activity_end=types.ActivityEnd())
+
+    async def send_image(self, data: bytes, mime_type: str) -> None:
+        """A picture, or a frame of a video."""
+        await self._session.send_realtime_input(video=types.Blob(data=data, mime_type=mime_type))
+
+    async def close(self) -> None:
+        """Leave: whoever reads the messages finds the connection ended."""
+        await self._session.close()
+
     async def send_tool_response(self, response: types.FunctionResponse) -> None:
         """What a tool returned."""
         await self._session.send_tool_response(function_responses=response)
 
     async def messages(self, on_unreadable: Callable[[Exception], None]) -> AsyncIterator[types.LiveServerMessage]:
-        """All messages until the connection ends, which raises `live.ConnectionFailed`."""
+        """All messages until the connection ends, which raises `failures.ConnectionFailed`."""
         while True:
             try:
                 # receive() ends with each turn; the session goes on.
@@ -68,19 +85,21 @@ class LiveConnection:
 
 
 @asynccontextmanager
-async def dial(upstream: Upstream, settings: Settings, handle: str | None) -> AsyncIterator[LiveConnection]:
+async def dial(
+    upstream: Upstream, settings: Settings, config: types.LiveConnectConfig
+) -> AsyncIterator[LiveConnection]:
     """Connect and have the setup answered, within `setup_timeout_s`; closed at the end of the context.
 
     Raises:
-        live.ConnectionFailed: there is no connection, or it ended.
+        failures.ConnectionFailed: there is no connection, or it ended.
     """
-    connecting = upstream.client.aio.live.connect(model=settings.model, config=live_config(settings, handle))
+    connecting = upstream.client.aio.live.connect(model=settings.model, config=config)
     async with asyncio.timeout(settings.setup_timeout_s):
         session = await connecting.__aenter__()
     try:
         if session.setup_complete is None:
             # The SDK takes an error in place of the setup's answer for a session.
-            raise ConnectionError("the model did not accept the setup")
+            raise SetupRefused("the model did not accept the setup")
         yield LiveConnection(session)
     finally:
         await connecting.__aexit__(None, None, None)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from google.genai import types
 
@@ -13,21 +16,47 @@ from voicespan import VoiceSession
 from voicespan import events as ev
 from voicespan.events import Close
 from voicespan_server import protocol as p
+from voicespan_server.failures import ConnectionFailed, Failure, Stalled, failure_of
 from voicespan_server.hangup import HungUp
-from voicespan_server.live import ConnectionFailed, Upstream, close_of
+from voicespan_server.live import Upstream, live_config
 from voicespan_server.live_connection import LiveConnection, dial
-from voicespan_server.protocol import CloseCode, Message
+from voicespan_server.protocol import CloseCode, Message, TurnTaking
+from voicespan_server.redial import Fault, GiveUp, Redial
 from voicespan_server.settings import Settings
 from voicespan_server.uplink import Item, Uplink
 
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """What continues a Live session over another connection: a credential, never told. `given_at_s` is monotonic."""
+
+    value: str = field(repr=False)
+    given_at_s: float
+
+
+class Host(Protocol):
+    """The call that a link is part of, as the link knows it."""
+
+    def tell(self, message: Message) -> None:
+        """Tell the client."""
+
+    def on_model_message(self, message: types.LiveServerMessage) -> None:
+        """The model said something, in order."""
+
+    def on_model_audio(self, pcm: bytes, mime_type: str) -> None:
+        """A message of a chunk of audio and nothing else, where the connection can tell; in order with the others."""
+
+    def on_input_dropped(self, duration_s: float) -> None:
+        """So much of the user's audio was dropped."""
+
+    def busy(self) -> bool:
+        """Whether a connection that will be cut is not to be left now: somebody waits for something over it."""
+
 
 class ModelLink:
-    """Keeps a connection to the model. `on_message` gets each message of it; `tell` reaches the client.
-
-    Of messages that are a chunk of audio alone `on_audio` gets the PCM and its mime type, where the connection can.
-
-    `busy` says that a connection which will be cut is not to be left now, for somebody waits for something over it.
-    """
+    """Keeps a connection to the model. While `may_send` is not set, what the client sends waits."""
 
     def __init__(
         self,
@@ -35,26 +64,29 @@ class ModelLink:
         settings: Settings,
         session: VoiceSession,
         uplink: Uplink,
+        host: Host,
         *,
         tasks: asyncio.TaskGroup,
-        on_message: Callable[[types.LiveServerMessage], None],
-        on_audio: Callable[[bytes, str], None],
-        tell: Callable[[Message], None],
-        busy: Callable[[], bool],
+        may_send: asyncio.Event,
+        turns: TurnTaking = "auto",
+        handle: Handle | None = None,
     ) -> None:
         self.connection: LiveConnection | None = None
+        self.handle = handle
         self._upstream = upstream
         self._settings = settings
         self._session = session
         self._uplink = uplink
+        self._host = host
         self._tasks = tasks
-        self._on_message = on_message
-        self._on_audio = on_audio
-        self._tell = tell
-        self._busy = busy
-        self._handle: tuple[str, float] | None = None
+        self._may_send = may_send
+        self._turns: TurnTaking = turns
+        self._redial = Redial(settings.reconnect_budget_s)
+        self._began = False
+        self._told_of_outage = False
         self._going_away = False
-        self._failures = 0
+        self._stalled = False
+        self._in_activity = False
 
     def going_away(self) -> None:
         """The service will cut the connection: leave it when nobody speaks, answers or works."""
@@ -62,98 +94,179 @@ class ModelLink:
 
     def send_audio(self, frame: bytes) -> None:
         """Send a frame of the user's audio now, or put it in the line where others wait or the connection would."""
-        if not self._uplink and self.connection and self.connection.write_audio(frame):
+        if not self._uplink and self.connection and self._may_send.is_set() and self.connection.write_audio(frame):
             self._session.audio_sent(frame)
-        elif dropped_s := self._uplink.put(frame):
-            self._session.feed(ev.InputDropped(dropped_s))
+        else:
+            self.send(frame)
 
-    async def run(self, ready: Message) -> None:
-        """Never returns: raises `HungUp` where there is no way, or no way back, to the model."""
-        up = False
+    def send(self, item: Item) -> None:
+        """Put something in the line to the model."""
+        if dropped_s := self._uplink.put(item):
+            self._host.on_input_dropped(dropped_s)
+
+    def worked(self) -> None:
+        """The model said something: what fails after it is another failure."""
+        self._redial.worked()
+
+    def leave_stalled(self) -> bool:
+        """An answer does not come: dial anew by handle. False where there is none, and nothing is done."""
+        if self.connection is None or self.handle is None:
+            return False
+        self._stalled = True
+        self._tasks.create_task(self.connection.close())
+        return True
+
+    async def run(self, ready: Callable[[bool], Message]) -> None:
+        """Never returns: raises `HungUp` where there is no way, or no way back, to the model.
+
+        What `ready` makes is told of the first connection; its argument says whether that continues a session.
+        """
         while True:
+            connected_at_s: float | None = None
             try:
-                handle, given_at = self._handle or (None, 0.0)
-                self._session.feed(ev.Dialing(bool(handle), time.monotonic() - given_at if handle else None))
-                async with dial(self._upstream, self._settings, handle) as connection:
-                    self._going_away = False
+                config = live_config(self._settings, self.handle.value if self.handle else None, self._turns)
+                self._session.feed(ev.Dialing(*self._handle_told()))
+                async with dial(self._upstream, self._settings, config) as connection:
+                    connected_at_s = time.monotonic()
                     self._session.feed(ev.Connected(connection.provider_session_id))
-                    self._tell({"type": "session.resumed"} if up else ready)
-                    up = True
+                    self._tell_of_connection(ready, restored=self.handle is not None)
                     await self._serve(connection)
+                self._tell_of_outage()
             except ConnectionFailed as error:
-                self._failures += 1
-                self._on_failure(error, up=up)
-            self._tell({"type": "session.reconnecting"})
-            if self._failures:
-                await asyncio.sleep(min(0.25 * 2**self._failures, 4.0))
+                lived_s = 0.0 if connected_at_s is None else time.monotonic() - connected_at_s
+                await self._recover(Stalled("an answer did not come") if self._stalled else error, lived_s)
+
+    def _handle_told(self) -> tuple[bool, float | None]:
+        return (True, time.monotonic() - self.handle.given_at_s) if self.handle else (False, None)
+
+    def _tell_of_connection(self, ready: Callable[[bool], Message], *, restored: bool) -> None:
+        self._host.tell({"type": "session.resumed", "restored": restored} if self._began else ready(restored))
+        self._began = True
+        self._told_of_outage = self._going_away = self._stalled = False
+
+    def _tell_of_outage(self) -> None:
+        """Once, however many attempts it takes."""
+        if self._began and not self._told_of_outage:
+            self._told_of_outage = True
+            self._host.tell({"type": "session.reconnecting"})
+
+    async def _recover(self, error: BaseException, lived_s: float) -> None:
+        """Wait for the next attempt, or end the call where there is no way back."""
+        failure = failure_of(error)
+        # What a close code says by itself needs no other name.
+        by_code = failure.error_type == f"live_{failure.close.code}"
+        self._session.feed(ev.Disconnected(failure.close, None if by_code else failure.error_type))
+        # A cut that was announced is no verdict on the session, whatever its code.
+        fault = Fault.TRANSIENT if self._going_away and failure.fault is Fault.INVALID else failure.fault
+        decision = self._redial.after(
+            fault,
+            time.monotonic(),
+            began=self._began,
+            resumable=self.handle is not None,
+            lived_s=lived_s,
+            retry_after_s=failure.retry_after_s,
+        )
+        if isinstance(decision, GiveUp):
+            raise _hang_up(failure, decision)
+        if decision.fresh:
+            self.handle = None
+        self._tell_of_outage()
+        await asyncio.sleep(decision.wait_s)
 
     async def _serve(self, connection: LiveConnection) -> None:
         """Pass messages both ways until the connection ends, or is best left before the service cuts it."""
+        if self._in_activity:
+            # The connection on which the user began to speak is gone, and the button is still held.
+            await connection.start_activity()
         self.connection = connection
         connection.take_audio(self._on_model_audio)
         # In the call's group, so that a fault in it ends the call instead of leaving the model deaf.
         sending = self._tasks.create_task(self._send(connection))
         try:
             async for message in connection.messages(self._on_unreadable):
-                self._failures = 0
                 self._keep_handle(message.session_resumption_update)
-                self._on_message(message)
+                self._host.on_model_message(message)
                 if self._may_leave():
                     break
             self._session.feed(ev.Disconnected(Close(CloseCode.BYE, "left before the provider's cut", "server")))
         finally:
-            connection.take_audio(None)
+            connection.take_audio(None)  # what is still read belongs to nobody
             self.connection = None
             sending.cancel()
 
     def _on_model_audio(self, pcm: bytes, mime_type: str) -> None:
-        self._failures = 0
-        self._on_audio(pcm, mime_type)
+        self._redial.worked()
+        self._host.on_model_audio(pcm, mime_type)
 
     def _keep_handle(self, update: types.LiveServerSessionResumptionUpdate | None) -> None:
         # One is withheld while the model generates or calls; the one before it still holds.
         if update and update.new_handle and update.resumable:
-            self._handle = (update.new_handle, time.monotonic())
+            self.handle = Handle(update.new_handle, time.monotonic())
 
     def _on_unreadable(self, error: Exception) -> None:
         self._session.feed(ev.Unreadable(type(error).__name__))
 
     def _may_leave(self) -> bool:
-        return self._going_away and self._handle is not None and not self._busy()
+        return self._going_away and self.handle is not None and not self._host.busy()
+
+    # --- to the model -----------------------------------------------------------------------------------------------
 
     async def _send(self, connection: LiveConnection) -> None:
         with suppress(*ConnectionFailed):  # the receiving side tells of it
             while True:
-                await self._send_item(connection, await self._uplink.get())
+                await self._may_send.wait()
+                await self._uplink.wait()
+                if self._may_send.is_set():
+                    await self._send_or_put_back(connection, self._uplink.pop())
+
+    async def _send_or_put_back(self, connection: LiveConnection, item: Item) -> None:
+        try:
+            await self._send_item(connection, item)
+        except ConnectionFailed:
+            if dropped_s := self._uplink.put_back(item):
+                self._host.on_input_dropped(dropped_s)
+            raise
 
     async def _send_item(self, connection: LiveConnection, item: Item) -> None:
+        # Told when it was sent: what could not be sent is sent again.
         match item:
             case bytes():
-                self._session.audio_sent(item)
                 await connection.send_audio(item)
+                self._session.audio_sent(item)
             case p.Text(text=text):
-                self._session.feed(ev.UserText(text))
                 await connection.send_text(text)
+                self._session.feed(ev.UserText(text))
+            case p.Image(data=data, mime=mime):
+                await connection.send_image(data, mime)
             case p.AudioEnd():
-                self._session.feed(ev.AudioStreamEnd())
                 await connection.end_audio()
+                self._session.feed(ev.AudioStreamEnd())
+            case p.ActivityStart():
+                await connection.start_activity()
+                self._in_activity = True
+                self._session.feed(ev.ActivityStart("client"))
+            case p.ActivityEnd():
+                await connection.end_activity()
+                self._in_activity = False
+                self._session.feed(ev.ActivityEnd("client"))
 
-    def _on_failure(self, error: BaseException, *, up: bool) -> None:
-        """Go on by handle, or end the call where there is no way back."""
-        close = close_of(error)
-        timed_out = isinstance(error, TimeoutError)
-        self._session.feed(ev.Disconnected(close, "live_timeout" if timed_out else None))
-        # 1007 and 1008 are the service's words for a setup, or a handle, that it will never take.
-        resumable = up and self._handle is not None and (self._going_away or close.code not in {1007, 1008})
-        if resumable and self._failures <= self._settings.reconnect_attempts:
-            return
-        what = "did not answer in time" if timed_out else f"ended the session: {close.reason or close.code}"
-        raise HungUp(
-            Close(
-                CloseCode.MODEL_TIMEOUT if timed_out else CloseCode.MODEL_CLOSED,
-                p.close_reason(f"live:{close.code} {close.reason}"),
-                "provider",
-            ),
-            "live_timeout" if timed_out else f"live_{close.code}",
-            p.error("model_closed", f"the model {what}", retryable=resumable),
-        )
+
+def _hang_up(failure: Failure, decision: GiveUp) -> HungUp:
+    """The end of a call whose model cannot be reached any more, in words for its client."""
+    said = failure.close.reason or str(failure.close.code)
+    match failure.fault:
+        case Fault.TIMEOUT:
+            code, name, words = CloseCode.MODEL_TIMEOUT, "model_timeout", "the model did not answer in time"
+        case Fault.QUOTA:
+            code, name, words = CloseCode.LIMITED, "quota", "the model's service takes no more calls for now"
+        case Fault.REFUSED:
+            logger.error("the model's service refuses this server: %s", said)
+            code, name, words = CloseCode.MODEL_CLOSED, "model_refused", "the model's service refuses this server"
+        case _:
+            code, name, words = CloseCode.MODEL_CLOSED, "model_closed", f"the model ended the session: {said}"
+    later_ms = None if decision.retry_after_s is None else round(decision.retry_after_s * 1000)
+    return HungUp(
+        Close(code, p.close_reason(f"live:{failure.close.code} {failure.close.reason}"), "provider"),
+        failure.error_type,
+        p.error(name, words, retryable=later_ms is not None, retry_after_ms=later_ms),
+    )

@@ -5,27 +5,35 @@ docs/protocol.md is its description. What a client sends is checked here; what t
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 SUBPROTOCOL = "voice.v1"
 INPUT_RATE_HZ = 16_000
 OUTPUT_RATE_HZ = 24_000
 MAX_TOKEN_CHARACTERS = 2_048
+MAX_TEXT_CHARS = 8_000
 MAX_REASON_BYTES = 123  # of a WebSocket close frame
 
 Message = dict[str, object]
+# Who says when the user speaks: the service's detector, or the client (push to talk).
+TurnTaking = Literal["auto", "manual"]
 
 
 class CloseCode(IntEnum):
-    """Close codes that the server uses; below 4000 they have RFC 6455's meaning."""
+    """Close codes that the server uses; below 4000 they have RFC 6455's meaning. uvicorn sends 1009 and 1012."""
 
     BYE = 1000
+    MOVED = 1001
+    TOO_BIG = 1009
     INTERNAL = 1011
+    RESTART = 1012
     OVERLOADED = 1013
     BAD_MESSAGE = 4400
     UNAUTHORIZED = 4401
@@ -46,15 +54,23 @@ class _ClientMessage(BaseModel):
 
 
 class HelloInput(_ClientMessage):
-    """The audio the client will send: 16-bit little-endian mono PCM."""
+    """The audio the client will send: 16-bit little-endian mono PCM, and who says when its user speaks."""
 
     rate: Literal[16_000] = 16_000
+    turns: TurnTaking = "auto"
 
 
 class HelloUser(_ClientMessage):
     """Who is calling, as a pseudonym of the client's choice."""
 
     id_hash: str | None = Field(default=None, min_length=1, max_length=200)
+
+
+class HelloResume(_ClientMessage):
+    """The call to go on with, after its connection was lost: from its `ready`."""
+
+    session_id: str = Field(min_length=1, max_length=200)
+    token: str = Field(min_length=1, max_length=200)
 
 
 class Hello(_ClientMessage):
@@ -65,6 +81,7 @@ class Hello(_ClientMessage):
     input: HelloInput = HelloInput()
     user: HelloUser = HelloUser()
     token: str | None = Field(default=None, max_length=MAX_TOKEN_CHARACTERS, repr=False)
+    resume: HelloResume | None = None
     traceparent: str | None = None
     tracestate: str | None = None
 
@@ -73,13 +90,43 @@ class Text(_ClientMessage):
     """The user typed something and wants an answer."""
 
     type: Literal["text"]
-    text: str = Field(min_length=1, max_length=8_000)
+    text: str = Field(min_length=1, max_length=MAX_TEXT_CHARS)
+
+
+class Image(_ClientMessage):
+    """A picture for the model to look at; `data` is base64 in the message, and bytes here."""
+
+    type: Literal["image"]
+    mime: Literal["image/jpeg", "image/png", "image/webp"]
+    data: bytes = Field(min_length=1)
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _decoded(cls, data: object) -> bytes:
+        if not isinstance(data, str):
+            raise ValueError("base64 text is needed")
+        try:
+            return base64.b64decode(data, validate=True)
+        except ValueError:  # binascii's, and that of text which is not ASCII
+            raise ValueError("base64 is needed") from None
 
 
 class AudioEnd(_ClientMessage):
     """The microphone was switched off."""
 
     type: Literal["audio.end"]
+
+
+class ActivityStart(_ClientMessage):
+    """The user begins to speak, where turns are manual."""
+
+    type: Literal["activity.start"]
+
+
+class ActivityEnd(_ClientMessage):
+    """The user is done, where turns are manual: an answer is due."""
+
+    type: Literal["activity.end"]
 
 
 class Playback(_ClientMessage):
@@ -110,10 +157,12 @@ class Unknown(_ClientMessage):
     type: str
 
 
-_Known = Hello | Text | AudioEnd | Playback | Ping | Bye
+_Known = Hello | Text | Image | AudioEnd | ActivityStart | ActivityEnd | Playback | Ping | Bye
 ClientMessage = _Known | Unknown
 _KNOWN: TypeAdapter[_Known] = TypeAdapter(Annotated[_Known, Field(discriminator="type")])
-_KNOWN_TYPES = {"hello", "text", "audio.end", "playback", "ping", "bye"}
+_KNOWN_TYPES = {
+    *("hello", "text", "image", "audio.end", "activity.start", "activity.end", "playback", "ping", "bye"),
+}
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -166,21 +215,41 @@ def encode(message: Message) -> str:
     return json.dumps(message, ensure_ascii=False)
 
 
-def ready(session_id: str, trace_id: str, model: str, limits: Message) -> Message:
-    """The call is up: audio may flow."""
-    return {
-        "type": "ready",
-        "v": 1,
-        "session_id": session_id,
-        "trace_id": trace_id,
-        "model": model,
-        "input": {"rate": INPUT_RATE_HZ},
-        "output": {"rate": OUTPUT_RATE_HZ},
-        "limits": limits,
-    }
-
-
 def error(code: str, message: str, *, retryable: bool = False, retry_after_ms: int | None = None) -> Message:
     """Something went wrong, in plain words; a close follows where the call cannot go on."""
     told: Message = {"type": "error", "code": code, "message": message, "retryable": retryable}
     return told if retry_after_ms is None else {**told, "retry_after_ms": retry_after_ms}
+
+
+def warning(code: str, message: str, **more: object) -> Message:
+    """Something is not as it should be, in plain words; the call goes on."""
+    return {"type": "warning", "code": code, "message": message, **more}
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The call is up: audio may flow. `resume_token` is for a `hello` after a lost connection; None where it is off."""
+
+    session_id: str
+    trace_id: str
+    model: str
+    turns: TurnTaking
+    limits: Message
+    resume_token: str | None = None
+    resumed: bool = False
+
+    def message(self, *, restored: bool) -> Message:
+        """As it is sent; `restored` where the model knows what was said in the call that is resumed."""
+        return {
+            "type": "ready",
+            "v": 1,
+            "session_id": self.session_id,
+            "trace_id": self.trace_id,
+            "model": self.model,
+            "input": {"rate": INPUT_RATE_HZ, "turns": self.turns},
+            "output": {"rate": OUTPUT_RATE_HZ},
+            "limits": self.limits,
+            "resume": {"token": self.resume_token} if self.resume_token else None,
+            "resumed": self.resumed,
+            "restored": self.resumed and restored,
+        }

@@ -12,6 +12,7 @@ from voicespan.sdk.store import Bounds
 from voicespan_server import __version__
 from voicespan_server.access.door import Door
 from voicespan_server.drain import Drain, in_thread_of_its_own
+from voicespan_server.kept_sessions import KeptSessions
 from voicespan_server.live import Upstream, connect_to
 from voicespan_server.settings import Settings
 from voicespan_server.telemetry import Telemetry
@@ -36,6 +37,7 @@ class Server:
             bounds=Bounds(settings.store_max_mb << 20, settings.store_max_days * 86_400, settings.store_synchronous),
         )
         self.drain = Drain(settings.drain_s)
+        self.kept_sessions = KeptSessions(settings.resume_s)
         self.telemetry = Telemetry.of(self.pipeline, record=settings.record_audio == "turns")
         self.langfuse = _langfuse(settings)
 

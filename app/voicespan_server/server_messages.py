@@ -31,14 +31,35 @@ class Rate(BaseModel):
     rate: int
 
 
+class Input(Rate):
+    """The client's audio; `turns` manual where the client says when its user speaks."""
+
+    turns: Literal["auto", "manual"] = "auto"
+
+
+class Resume(BaseModel):
+    """What goes into the next call's hello, should this one be lost."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    token: str
+
+
 class Limits(BaseModel):
-    """What the server allows: sizes in bytes, times in seconds."""
+    """What the server allows: sizes in bytes, times in seconds; None where a server does not say."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     max_frame_bytes: int
     idle_s: float
     max_s: float
+    max_message_bytes: int | None = None
+    max_text_chars: int | None = None
+    max_image_bytes: int | None = None
+    max_images_per_s: int | None = None
+    max_uplink_ms: int | None = None
+    max_downlink_bytes: int | None = None
+    resume_s: float = 0.0
 
 
 class Ready(ServerMessage):
@@ -49,18 +70,22 @@ class Ready(ServerMessage):
     session_id: str
     trace_id: str
     model: str
-    input: Rate
+    input: Input
     output: Rate
     limits: Limits
+    resume: Resume | None = None
+    resumed: bool = False
+    restored: bool = False
 
 
 class Transcript(ServerMessage):
-    """A piece of what was said, to be joined to the pieces before it as it is."""
+    """A piece of what was said, to be joined to the pieces before it as it is; with `final` no more will come."""
 
     type: Literal["transcript"]
     role: Literal["user", "assistant"]
     text: str
     turn: int
+    final: bool = False
 
 
 class TurnStarted(ServerMessage):
@@ -170,9 +195,10 @@ class Reconnecting(ServerMessage):
 
 
 class Resumed(ServerMessage):
-    """The model is there again."""
+    """The model is there again; `restored` where it knows what was said before."""
 
     type: Literal["session.resumed"]
+    restored: bool = True
 
 
 class Pong(ServerMessage):
@@ -180,6 +206,16 @@ class Pong(ServerMessage):
 
     type: Literal["pong"]
     t: float
+
+
+class Warning(ServerMessage):  # noqa: A001 - its name in the protocol
+    """Something is not as it should be, and the call goes on. `ms` of audio were dropped; `kind` is a stall's."""
+
+    type: Literal["warning"]
+    code: str
+    message: str
+    ms: int | None = None
+    kind: str | None = None
 
 
 class Error(ServerMessage):
@@ -218,6 +254,7 @@ _KNOWN = (
     | Reconnecting
     | Resumed
     | Pong
+    | Warning
     | Error
     | Goodbye
 )

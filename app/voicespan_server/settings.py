@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     # Audio that waits for the model: what is older would only delay the answer.
     max_uplink_ms: int = Field(default=1000, ge=100)
     max_frame_bytes: int = Field(default=32_768, ge=640)
+    max_image_bytes: int = Field(default=256 << 10, ge=1024)
+    max_images_per_s: int = Field(default=1, ge=1)
+    # How long a session waits for a client that was lost; 0 keeps none.
+    resume_s: float = Field(default=30.0, ge=0)
+    # Against proxies that reap what is silent; browsers answer by themselves. 0 sends none.
+    ping_interval_s: float = Field(default=20.0, ge=0)
     drain_s: float = Field(default=0.0, ge=0)
 
     # who may call, and how much
@@ -86,7 +92,10 @@ class Settings(BaseSettings):
     # the connection to the model
     setup_timeout_s: float = Field(default=15.0, gt=0)
     chat_timeout_s: float = Field(default=60.0, gt=0)
-    reconnect_attempts: int = Field(default=3, ge=0)
+    # For all attempts in a row to get a lost connection back.
+    reconnect_budget_s: float = Field(default=30.0, ge=0)
+    on_stall: Literal["reconnect", "tell"] = "reconnect"
+    audio_during_tools: Literal["auto", "keep", "hold"] = "auto"
 
     # telemetry
     stall_after_s: float = Field(default=10.0, ge=0)
@@ -129,6 +138,18 @@ class Settings(BaseSettings):
         if bool(self.langfuse_public_key) != bool(self.langfuse_secret_key):
             raise ValueError("LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY go together: set both or neither")
         return self
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The longest frame of a client: a picture in base64, or the longest text with every character escaped."""
+        return max(self.max_frame_bytes, self.max_image_bytes * 4 // 3 + 1024, 128 << 10)
+
+    @property
+    def holds_audio_during_tools(self) -> bool:
+        """Whether audio waits while a tool runs: 2.5's sessions were ended by audio that came in a blocking call."""
+        if self.audio_during_tools == "auto":
+            return "2.5" in self.model
+        return self.audio_during_tools == "hold"
 
     @property
     def chosen_backend(self) -> Literal["gemini", "vertex", "simulator"]:

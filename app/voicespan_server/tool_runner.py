@@ -11,14 +11,17 @@ from opentelemetry import context as otel_context
 
 from voicespan import VoiceSession
 from voicespan import events as ev
-from voicespan_server.live import ConnectionFailed
+from voicespan_server.failures import ConnectionFailed
 from voicespan_server.live_connection import LiveConnection
 from voicespan_server.protocol import Message
 from voicespan_server.tools import run_tool
 
 
 class ToolRunner:
-    """Runs what the model calls, in tasks of the call's group. `connection` says where the model is reached now."""
+    """Runs what the model calls, in tasks of the call's group. `connection` says where the model is reached now.
+
+    `idle` is set while nothing runs.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,8 @@ class ToolRunner:
         self._connection = connection
         self._tell = tell
         self._running: dict[str, asyncio.Task[None]] = {}
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -40,11 +45,18 @@ class ToolRunner:
         """Run a call, unless one of its id runs."""
         if call.call_id not in self._running:
             self._running[call.call_id] = self._tasks.create_task(self._run(call, self._connection()))
+            self.idle.clear()
 
     def cancel(self, call_id: str) -> None:
         """The model took a call back: stop it, and send nothing."""
-        if task := self._running.pop(call_id, None):
+        if task := self._forget(call_id):
             task.cancel()
+
+    def _forget(self, call_id: str) -> asyncio.Task[None] | None:
+        task = self._running.pop(call_id, None)
+        if not self._running:
+            self.idle.set()
+        return task
 
     async def _run(self, call: ev.ToolCall, asked_over: LiveConnection | None) -> None:
         context = self._session.tool_context(call.call_id)
@@ -56,7 +68,7 @@ class ToolRunner:
                 otel_context.detach(token)
         if asked_over is None or asked_over is not self._connection():
             # A resumed session knows nothing of the calls of the former connection.
-            self._running.pop(call.call_id, None)
+            self._forget(call.call_id)
             return
         # Told before it is sent: the model's next words may be read while the send still waits.
         self._session.feed(ev.ToolResponse(call.call_id, end.outcome, end.response, end.error))
@@ -67,7 +79,7 @@ class ToolRunner:
             await asked_over.send_tool_response(
                 types.FunctionResponse(id=call_id, name=call.name, response=end.response)
             )
-        self._running.pop(call.call_id, None)
+        self._forget(call.call_id)
 
 
 def app_events(tool: str, response: Message) -> list[Message]:

@@ -30,9 +30,12 @@ from voicespan_server.access.spend import NOBODY
 from voicespan_server.audio_wire import warn_once
 from voicespan_server.call import Call
 from voicespan_server.client_leg import EXTENSION, ClientLeg
+from voicespan_server.downlink import MAX_BYTES
 from voicespan_server.hangup import HungUp
+from voicespan_server.kept_sessions import Kept
 from voicespan_server.protocol import CloseCode, Hello
 from voicespan_server.server import Server
+from voicespan_server.settings import Settings
 from voicespan_server.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -86,11 +89,16 @@ class Socket:
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """Somebody who was let in: who they are, what they said first, and the upgrade's span."""
+    """Somebody who was let in: who they are, what they said first, and the upgrade's span.
+
+    `former` is what is left of the call that they go on with.
+    """
 
     caller: Caller
+    hello: Hello
     identity: Identity
     span: Span
+    former: Kept | None
 
 
 async def voice(websocket: WebSocket, server: Server) -> None:
@@ -119,10 +127,16 @@ async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: E
             hello = await _hello(socket, server.settings.hello_timeout_s)
         _link(span, {"traceparent": hello.traceparent, "tracestate": hello.tracestate})
         caller = caller or door.by_token(hello.token)
+        former = await _former(server, hello, caller)
+        if former:
+            # A trace of its own, for the former one is over: the session's id and a link hold them together.
+            span.add_link(former.span, {c.LINK: "session"})
         inside.enter_context(door.inside_as(caller))
-        identity = new_identity(server.upstream.backend, caller.user or hello.user.id_hash, key_id=caller.key_id)
+        user_id = caller.user or hello.user.id_hash or (former.user_id if former else None)
+        session_id = former.session_id if former else None
+        identity = new_identity(server.upstream.backend, user_id, session_id, key_id=caller.key_id)
         ident.stamp(span, identity)
-        return Entered(caller, identity, span)
+        return Entered(caller, hello, identity, span, former)
     except Refused as refused:
         _fail(span, refused.reason.code, refused.message)
         if websocket.application_state is WebSocketState.CONNECTING:
@@ -161,18 +175,62 @@ async def _hold(socket: Socket, entered: Entered, server: Server) -> None:
     )
     meter = server.door.meter(session.trace_id, entered.caller, upstream.backend)
     bounds = CallBounds.of(settings, entered.caller, meter)
-    limits: p.Message = {
-        "max_frame_bytes": settings.max_frame_bytes,
-        "idle_s": settings.idle_timeout_s,
-        "max_s": bounds.max_session_s,
-    }
-    ready = p.ready(identity.session_id, session.trace_id, upstream.model.name, limits)
-    call = Call(socket, session, upstream, settings, bounds)
+    turns, former = entered.hello.input.turns, entered.former
+    call = Call(
+        socket,
+        session,
+        upstream,
+        settings,
+        bounds,
+        turns=turns,
+        handle=former.handle if former else None,
+        outcomes=former.outcomes if former else None,
+    )
+    token = server.kept_sessions.open(identity.session_id, call.leave)
+    ready = p.Ready(
+        identity.session_id,
+        session.trace_id,
+        upstream.model.name,
+        turns,
+        _limits(settings, bounds.max_session_s),
+        token,
+        resumed=former is not None,
+    )
+    ended: HungUp | None = None
     try:
-        ended = await call.run(ready)
+        ended = await call.run(lambda restored: ready.message(restored=restored))
     finally:
+        kept = None
+        if ended is not None and ended.may_go_on:
+            context = trace.get_current_span(session.context).get_span_context()
+            kept = Kept(identity.session_id, identity.user_id, identity.key_id, call.handle, context, call.outcomes)
+        server.kept_sessions.close(token, kept)
         telemetry.score_session(identity.session_id, call.outcomes)
     await socket.close(ended.close)
+
+
+async def _former(server: Server, hello: Hello, caller: Caller) -> Kept | None:
+    """What is left of the call that a client wants to go on with, if it is the same client's."""
+    if hello.resume is None:
+        return None
+    kept = await server.kept_sessions.take(hello.resume.session_id, hello.resume.token)
+    return kept if kept and kept.owner == caller.key_id else None
+
+
+def _limits(settings: Settings, max_session_s: float) -> p.Message:
+    """What a client has to keep to, and what it can count on."""
+    return {
+        "max_frame_bytes": settings.max_frame_bytes,
+        "max_message_bytes": settings.max_message_bytes,
+        "max_text_chars": p.MAX_TEXT_CHARS,
+        "max_image_bytes": settings.max_image_bytes,
+        "max_images_per_s": settings.max_images_per_s,
+        "max_uplink_ms": settings.max_uplink_ms,
+        "max_downlink_bytes": MAX_BYTES,
+        "idle_s": settings.idle_timeout_s,
+        "max_s": max_session_s,
+        "resume_s": settings.resume_s,
+    }
 
 
 async def refuse(websocket: WebSocket, telemetry: Telemetry, status: int, reason: str) -> None:

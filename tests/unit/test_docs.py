@@ -52,6 +52,17 @@ def test_every_message_the_server_sends_is_described() -> None:
         assert f"`{kind}`" in page, kind
 
 
+def test_every_warning_and_error_the_server_sends_is_described() -> None:
+    page = (DOCS / "protocol.md").read_text().split("## Limits, warnings, errors")[1]
+    text = "".join(source.read_text() for source in (REPOSITORY / "app/voicespan_server").rglob("*.py"))
+    sent = set(re.findall(r'p\.(?:warning|error)\(\s*"([a-z_]+)"', text)) | set(
+        re.findall(r'= CloseCode\.\w+, "(\w+)", ', text)
+    )
+    assert {"input_dropped", "bad_message", "quota"} <= sent
+    for code in sent:
+        assert f"| `{code}` |" in page, code
+
+
 @pytest.mark.parametrize("page", [REPOSITORY / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda p: p.name)
 def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):

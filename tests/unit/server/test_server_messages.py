@@ -20,8 +20,12 @@ def read(**fields: object) -> m.ServerMessage:
 
 
 def test_ready_as_the_server_builds_it() -> None:
-    ready = m.parse_server_message(p.encode(p.ready("s-1", "a" * 32, "gemini", dict(LIMITS))))
+    told = p.Ready("s-1", "a" * 32, "gemini", "manual", dict(LIMITS), resume_token="t-1", resumed=True)
+    ready = m.parse_server_message(p.encode(told.message(restored=True)))
     assert isinstance(ready, m.Ready)
+    assert ready.input.turns == "manual"
+    assert ready.resume == m.Resume(token="t-1")
+    assert (ready.resumed, ready.restored) == (True, True)
     assert (ready.session_id, ready.model, ready.output.rate) == ("s-1", "gemini", p.OUTPUT_RATE_HZ)
     assert ready.limits.max_frame_bytes == 32_768
 
