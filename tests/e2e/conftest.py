@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.collector import REPOSITORY, CollectorProcess
+from support.built import BUILT, binary
+from support.collector import CollectorProcess
 from support.langfuse_sink import LangfuseSink
 from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink
 from voicespan_simulator.process import SimulatorProcess
@@ -45,27 +43,6 @@ def prometheus_binary() -> Path:
 def promtool() -> Path:
     """Its tool, likewise."""
     return binary("build-prometheus", *BUILT, "promtool")
-
-
-REQUIRED = os.environ.get("VOICESPAN_REQUIRE_ALL") == "1"
-BUILT = () if REQUIRED else ("--built",)
-
-
-def binary(script: str, *arguments: str) -> Path:
-    found = subprocess.run(
-        [REPOSITORY / "scripts" / script, *arguments],
-        env={"PYTHON": sys.executable, **os.environ},
-        capture_output=True,
-        text=True,
-        timeout=1800,
-        check=False,
-    )
-    if found.returncode == 0:
-        return Path(found.stdout.strip())
-    reason = found.stderr.strip().splitlines()[-1] if found.stderr.strip() else f"exit {found.returncode}"
-    if REQUIRED:
-        pytest.fail(f"{reason}\n{found.stderr}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
