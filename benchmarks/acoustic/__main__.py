@@ -20,8 +20,8 @@ from benchmarks.acoustic.sounds import RATE
 from benchmarks.acoustic.speech import HELD_OUT, TUNING, Cast, NoSpeakerError
 from benchmarks.acoustic.table import HEADER, Row, total
 
-from voicespan.acoustic import RecentAudio
 from voicespan.onset import leading_silence_s
+from voicespan.recent_audio import RecentAudio
 
 T = TypeVar("T")
 GOAL_P95_MS, GOAL_MEASURED, GOAL_ONSET_P95_MS = 60.0, 0.95, 20.0

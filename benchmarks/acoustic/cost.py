@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from benchmarks.acoustic.sounds import RATE
 
-from voicespan.acoustic import WINDOW_S, RecentAudio
+from voicespan.recent_audio import WINDOW_S, RecentAudio
 
 FRAME_S = 0.020
 RUNS, SESSIONS = 40, 200

@@ -10,27 +10,13 @@ The thresholds were chosen on one labelled set of speech in noise and are report
 
 from __future__ import annotations
 
-from array import array
 from bisect import insort
-from collections.abc import Callable, Sequence
-from functools import cache
-from math import dist, log10
-from struct import Struct
+from collections.abc import Sequence
+from math import log10
 from typing import NamedTuple
 
-# Of loudness kept: an answer begins one to three seconds after speech ends, a slow one later.
-WINDOW_S = 6.0
-BLOCK_S = 0.020
-BLOCKS = round(WINDOW_S / BLOCK_S)
-
-# Loudness is that of differences of samples, so that no offset counts. Of those 0.25 ms apart: the voice and much of
-# its high sounds (it peaks at 2 kHz), little of the mains and of cars (50 Hz: 28 dB less). And of those 0.06 ms apart
-# (it peaks at 8 kHz): a t or an s after a word may be lost in the first and be the loudest there is in the second.
-# Sixteen such pairs each tell that of 20 ms.
-PAIRS = 16
-VOICE_S, HIGH_S = 0.00025, 0.00006
-# A digital line's own noise: 8 of 32768 for each difference.
-MIN_LEVEL = 8.0 * PAIRS**0.5
+# A digital line's own noise: 8 of 32768 for each of a block's sixteen differences.
+MIN_LEVEL = 8.0 * 16**0.5
 
 # Counts are of blocks from here on, levels are factors. The background of a block is all that came after it but for
 # the next quarter of a second, which may be its word's last sounds: nearly all of it is no louder. Where it comes and
@@ -58,60 +44,6 @@ TAIL, TAIL_PAUSE, CLICK = 30, 5, 2.7
 # What a louder background hides of the last sound: 3 ms for each dB that it is above what is heard in silence (30 dB
 # below the loudest), 40 at most.
 HEARD_BELOW_PEAK, HIDDEN_S_PER_DB, HIDDEN_AT_MOST_S = 0.0316, 0.003, 0.040
-# From the end of the last block to the end of the sound in it, on average.
-INTO_BLOCK_S = 0.012
-
-
-class RecentAudio:
-    """The loudness of the last seconds of 16-bit little-endian mono audio, 5.5 KB of it; no audio is kept."""
-
-    __slots__ = ("_blocks", "_ended_ns", "_high", "_pairs", "_rate_hz", "_rest", "_sent_ns", "_voice")
-
-    def __init__(self, rate_hz: int) -> None:
-        self._rate_hz = rate_hz
-        self._pairs = _pairs(rate_hz)
-        self._voice, self._high = array("f", bytes(4 * BLOCKS)), array("f", bytes(4 * BLOCKS))
-        self._ended_ns = array("q", bytes(8 * BLOCKS))
-        self._blocks = 0  # since the last clear: the newest is at this less one, modulo BLOCKS
-        self._rest = b""
-        self._sent_ns = 0
-
-    def add(self, pcm: bytes, sent_ns: int) -> None:
-        """A frame that was sent at `sent_ns`, which is when its last sample was spoken."""
-        if self._rest:
-            pcm = self._rest + pcm
-        unpack, voice, high, size = self._pairs
-        start, left = 0, len(pcm)
-        while left >= size:
-            left -= size
-            slot = self._blocks % BLOCKS
-            firsts = unpack(pcm, start)
-            self._voice[slot] = dist(firsts, unpack(pcm, start + voice))
-            self._high[slot] = dist(firsts, unpack(pcm, start + high))
-            # Never before the frame ahead of it was sent, since a client may send in bursts.
-            ended_ns = sent_ns - left * 500_000_000 // self._rate_hz if left else sent_ns
-            self._ended_ns[slot] = ended_ns if ended_ns > self._sent_ns else self._sent_ns
-            self._blocks += 1
-            start += size
-        self._rest = bytes(pcm[start:]) if left else b""
-        self._sent_ns = sent_ns
-
-    def clear(self) -> None:
-        """What was searched belongs to a turn that has begun."""
-        self._blocks, self._rest, self._sent_ns = 0, b"", 0
-
-    def end_of_speech_ns(self) -> int | None:
-        """When speech ended; None where there was none, or where it cannot be told from the background."""
-        found = last_sound(self._newest_first(self._voice), self._newest_first(self._high))
-        if found is None:
-            return None
-        last = self._blocks - 1 - found.blocks_ago
-        ended_ns, began_ns = self._ended_ns[last % BLOCKS], self._ended_ns[(last - 1) % BLOCKS]
-        return max(ended_ns + round((found.hidden_s - INTO_BLOCK_S) * 1e9), began_ns)
-
-    def _newest_first(self, levels: array[float]) -> array[float]:
-        slot = self._blocks % BLOCKS
-        return (levels[:slot][::-1] + levels[slot:][::-1])[: self._blocks]
 
 
 class LastSound(NamedTuple):
@@ -126,7 +58,7 @@ def last_sound(voice: Sequence[float], high: Sequence[float]) -> LastSound | Non
     if len(voice) < AT_LEAST + OF:
         return None
     levels = _smooth(voice)
-    backgrounds = _backgrounds(levels)
+    backgrounds = _Backgrounds(levels)
     peak, end = _peak(levels), -1
     for _ in range(ROUNDS):
         before, end = end, _last_syllable(levels, backgrounds, peak)
@@ -139,21 +71,27 @@ def last_sound(voice: Sequence[float], high: Sequence[float]) -> LastSound | Non
         return None
     in_voice = _audible(levels, backgrounds[end], end, VOICE_BELOW_PEAK, VOICE_FALLING_BELOW_PEAK)
     levels = _smooth(high)
-    in_high = _audible(levels, _backgrounds(levels)[end], end, HIGH_BELOW_PEAK, HIGH_FALLING_BELOW_PEAK)
+    in_high = _audible(levels, _Backgrounds(levels)[end], end, HIGH_BELOW_PEAK, HIGH_FALLING_BELOW_PEAK)
     last = _with_tail([a or b for a, b in zip(in_voice, in_high, strict=True)], end)
     hidden_db = 20 * log10(max(1.0, backgrounds[end] * TAIL_ABOVE_BACKGROUND / peak / HEARD_BELOW_PEAK))
     return None if last is None else LastSound(last, min(hidden_db * HIDDEN_S_PER_DB, HIDDEN_AT_MOST_S))
 
 
-def _backgrounds(levels: Sequence[float]) -> list[float]:
-    after = sorted(levels[:AT_LEAST])
-    backgrounds = []
-    for at in range(len(levels)):
-        if at - AFTER > AT_LEAST:
-            insort(after, levels[at - AFTER - 1])
-        loud, middle = max(_ranked(after, NEARLY_ALL), MIN_LEVEL), max(_ranked(after, 0.5), MIN_LEVEL)
-        backgrounds.append(loud * (loud / middle) ** UNSTEADY)
-    return backgrounds
+class _Backgrounds:
+    """Each block's, found when it is asked for: most are not, since the search ends where speech does."""
+
+    def __init__(self, levels: Sequence[float]) -> None:
+        self._levels = levels
+        self._after = sorted(levels[:AT_LEAST])
+        self._found: list[float] = []
+
+    def __getitem__(self, block: int) -> float:
+        for at in range(len(self._found), block + 1):
+            if at - AFTER > AT_LEAST:
+                insort(self._after, self._levels[at - AFTER - 1])
+            loud, middle = max(_ranked(self._after, NEARLY_ALL), MIN_LEVEL), max(_ranked(self._after, 0.5), MIN_LEVEL)
+            self._found.append(loud * (loud / middle) ** UNSTEADY)
+        return self._found[block]
 
 
 def _peak(levels: Sequence[float]) -> float:
@@ -161,10 +99,13 @@ def _peak(levels: Sequence[float]) -> float:
     return max(map(min, levels, levels[1:]))
 
 
-def _last_syllable(levels: Sequence[float], backgrounds: Sequence[float], peak: float) -> int:
+def _last_syllable(levels: Sequence[float], backgrounds: _Backgrounds, peak: float) -> int:
     """The newest block of what is loud for long enough to be speech; -1 where nothing is."""
+    floor = peak * BELOW_PEAK
     for at in range(len(levels) - OF + 1):
-        threshold = max(backgrounds[at] * ABOVE_BACKGROUND, peak * BELOW_PEAK)
+        if not levels[at] >= floor <= levels[at + 1]:
+            continue
+        threshold = max(backgrounds[at] * ABOVE_BACKGROUND, floor)
         if (
             levels[at] >= threshold <= levels[at + 1]
             and sum(level >= threshold for level in levels[at : at + OF]) >= LOUD
@@ -209,20 +150,3 @@ def _percentile(levels: Sequence[float], share: float) -> float:
 
 def _ranked(ascending: Sequence[float], share: float) -> float:
     return ascending[min(len(ascending) - 1, int(share * len(ascending)))]
-
-
-class _Pairs(NamedTuple):
-    """How pairs are read: the first samples of all of them with `unpack`, the second ones so many bytes later."""
-
-    unpack: Callable[[bytes, int], tuple[int, ...]]
-    voice: int
-    high: int
-    block_bytes: int
-
-
-@cache
-def _pairs(rate_hz: int) -> _Pairs:
-    every = max(2, round(rate_hz * BLOCK_S / PAIRS))
-    firsts = Struct("<" + f"h{2 * every - 2}x" * (PAIRS - 1) + "h")
-    high = max(1, round(rate_hz * HIGH_S))
-    return _Pairs(firsts.unpack_from, 2 * max(high, round(rate_hz * VOICE_S)), 2 * high, 2 * every * PAIRS)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.genai import types
+from google.genai.types import Blob
 
 from voicespan import events as ev
 from voicespan.events import Close, Event, Initiator
@@ -161,15 +162,16 @@ class Connection:
     def audio(self, blob: Any) -> None:
         """A frame of audio is being sent. Fifty come in a second, so it is guarded here and not by one more call."""
         try:
-            if type(blob) is not types.Blob:
+            if type(blob) is not Blob:
                 blob = view(blob)
-                if not isinstance(blob, (types.Blob, View)):
+                if not isinstance(blob, (Blob, View)):
                     return  # a picture, as `media` also takes
             if blob.mime_type != self._mime_type:
                 self._format(blob.mime_type)
-            pcm = blob.data
-            if self._audio and type(pcm) is bytes:
-                self._audio_sent(pcm)
+            if self._audio:
+                pcm = blob.data
+                if type(pcm) is bytes:
+                    self._audio_sent(pcm)
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
             report(error)
 

@@ -39,7 +39,8 @@ class Lifecycle:
         self._tools: dict[str, Tool] = {}
         self._totals = self._books.totals
         self._connections = Connections()
-        self._audio_since_turn = False
+        # Whether audio of the user's was sent since a turn last began: set by whoever sends it.
+        self.audio_since_turn = False
         self._speech_began_ns = self._speech_ended_ns = -1
         self._client_marks_speech = False
         self._stepped_ns = 0
@@ -71,7 +72,7 @@ class Lifecycle:
             return False
         words = self._words
         marked = {StartSource.ACTIVITY_END, StartSource.AUDIO_STREAM_END, StartSource.ACOUSTIC} & words.at_ns.keys()
-        return not marked and (words.spoken or (self._audio_since_turn and not words.at_ns))
+        return not marked and (words.spoken or (self.audio_since_turn and not words.at_ns))
 
     def _ends_speech(self, event: ev.Event, at_ns: int) -> bool:
         """Whether an event that is no output tells of the end of speech, or of a turn without output."""
@@ -103,10 +104,6 @@ class Lifecycle:
     @property
     def _speaking(self) -> bool:
         return self._speech_began_ns > self._speech_ended_ns
-
-    def audio_sent(self) -> None:
-        """The user's microphone is open; called as often as one likes."""
-        self._audio_since_turn = True
 
     def listened(self, at_ns: int) -> None:
         """Speech was looked for, as `listens_from_ns` asked; whether there was any is told by an `EndOfSpeech`."""
@@ -294,11 +291,11 @@ class Lifecycle:
         self._answering(now).model_text.add(text)
 
     def _begin_turn(self, now: int) -> Turn:
-        fallback = StartSource.FIRST_OUTPUT if self._audio_since_turn else StartSource.MODEL_INITIATED
+        fallback = StartSource.FIRST_OUTPUT if self.audio_since_turn else StartSource.MODEL_INITIATED
         source, start_ns = self._words.start(now, fallback)
         turn = Turn(self._totals.turns + 1, source, start_ns, self._words)
         self._words = Words()
-        self._audio_since_turn = False
+        self.audio_since_turn = False
         self._turn = turn
         self._totals.turns += 1
         self._ops.append(op.StartTurn(turn.index, turn.start_ns))

@@ -14,15 +14,14 @@ Nothing here raises into the call or waits for anything. Not thread-safe: one se
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
+from time import perf_counter_ns, time_ns
 
 from opentelemetry._logs import Logger
 from opentelemetry.context import Context
 from opentelemetry.trace import Tracer
 
 from voicespan import events as ev
-from voicespan.acoustic import RecentAudio
 from voicespan.attributes import Model
 from voicespan.content import Capture
 from voicespan.emit import SessionSpans
@@ -32,6 +31,7 @@ from voicespan.identity import Identity
 from voicespan.lifecycle import Lifecycle
 from voicespan.metrics import Metrics
 from voicespan.operations import Operation, SessionTotals, StartTurn
+from voicespan.recent_audio import RecentAudio
 from voicespan.recording import Recorder, Recordings
 from voicespan.shape import TraceShape
 from voicespan.stalls import STALL_AFTER_S
@@ -64,12 +64,12 @@ class VoiceSession:
         recordings: Recordings | None = None,
     ) -> None:
         # One wall-clock reading, then the monotonic clock: no duration in a trace can be bent by a clock that is set.
-        self._epoch_ns = time.time_ns() - time.perf_counter_ns()
+        self._epoch_ns = time_ns() - perf_counter_ns()
         self.began_ns = self.now_ns()
         self._lifecycle = Lifecycle(stall_after_s)
         self.listener: Callable[[Operation], None] | None = None
-        self._input_bytes = 0
-        self._input_bytes_per_s = input_rate_hz * 2
+        self._input_rate_hz = input_rate_hz
+        self._input_s_before = 0.0  # of another rate
         self._recent = RecentAudio(input_rate_hz)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns = 0
@@ -94,7 +94,7 @@ class VoiceSession:
 
     def now_ns(self) -> int:
         """Nanoseconds since the epoch, monotonic within the session."""
-        return self._epoch_ns + time.perf_counter_ns()
+        return self._epoch_ns + perf_counter_ns()
 
     @property
     def context(self) -> Context:
@@ -132,24 +132,26 @@ class VoiceSession:
 
     def input_rate(self, rate_hz: int) -> None:
         """The audio that follows has another rate than was said at the start, or before."""
-        if rate_hz * 2 == self._input_bytes_per_s:
+        if rate_hz == self._input_rate_hz:
             return
-        # What was counted so far keeps its duration.
-        self._input_bytes = self._input_bytes * rate_hz * 2 // self._input_bytes_per_s
-        self._input_bytes_per_s = rate_hz * 2
+        self._input_s_before += self._recent.duration_s
+        self._input_rate_hz = rate_hz
         self._recent = RecentAudio(rate_hz)
         if self._recorder:
             self._recorder.input_rate(rate_hz)
 
-    def audio_sent(self, pcm: bytes) -> None:
-        """A frame of the user's audio went to the model: call it for each. Some fifty come in a second."""
+    def audio_sent(self, pcm: bytes, at_ns: int | None = None) -> None:
+        """A frame of the user's audio went to the model, now or at `at_ns`: call it for each, and leave it as it is.
+
+        Some fifty come in a second.
+        """
         try:  # guarded here, as `guarded` would, at no cost
-            self._input_bytes += len(pcm)
-            now_ns = self.now_ns()
-            self._recent.add(pcm, now_ns)
-            if self._recorder:
-                self._recorder.audio_sent(pcm, now_ns)
-            self._lifecycle.audio_sent()
+            if at_ns is None:
+                at_ns = self._epoch_ns + perf_counter_ns()
+            self._recent.add(pcm, at_ns)
+            self._lifecycle.audio_since_turn = True
+            if self._recorder is not None:
+                self._recorder.audio_sent(pcm, at_ns)
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
             report(error)
 
@@ -190,7 +192,7 @@ class VoiceSession:
     @guarded(default=None)
     def _emit(self, operation: Operation) -> None:
         context = self._spans.context_of(operation)
-        input_audio_s = self._input_bytes / self._input_bytes_per_s
+        input_audio_s = self._input_s_before + self._recent.duration_s
         self._spans.apply(operation, input_audio_s)
         if self._metrics:
             self._metrics.apply(operation, context, input_audio_s)

@@ -94,7 +94,7 @@ def operations(story: str) -> list[op.Operation]:
     """What the lifecycle makes of a story. `MIC` says that the user's audio is being sent."""
     lifecycle = Lifecycle()
     if "MIC" in story:
-        lifecycle.audio_sent()
+        lifecycle.audio_since_turn = True
     return [operation for event, at in events(story) for operation in lifecycle.step(event, at)]
 
 

@@ -9,6 +9,7 @@ import array
 import math
 import random
 import sys
+import tracemalloc
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +23,7 @@ from support.story import events
 from support.telling import IDENTITY, MODEL, Recorder, named
 from voicespan import VoiceSession
 from voicespan import events as ev
-from voicespan.acoustic import BLOCKS, WINDOW_S, RecentAudio
+from voicespan.recent_audio import BLOCK_S, BLOCKS, WHOLE_S, WINDOW_S, RecentAudio
 from voicespan_server.client import read_wav
 
 RATE = 16_000
@@ -186,14 +187,28 @@ def test_audio_that_is_sent_in_a_burst_was_not_spoken_before_the_frame_ahead_of_
     assert recent.end_of_speech_ns() == 5_000_000_000
 
 
-def test_no_audio_is_kept_and_the_window_is_bounded() -> None:
+def test_half_a_second_of_frames_is_kept_at_most() -> None:
     frame = bytes(bytearray(640))
     references = sys.getrefcount(frame)
-    recent = RecentAudio(RATE)
-    for n in range(10 * BLOCKS):
+    recent, held = RecentAudio(RATE), []
+    for n in range(3 * BLOCKS):
         recent.add(frame, n)
-    assert sys.getrefcount(frame) == references
-    assert len(recent._voice) == len(recent._high) == len(recent._ended_ns) == BLOCKS
+        held.append(sys.getrefcount(frame) - references)
+    assert max(held) == WHOLE_S / BLOCK_S - 1
+
+
+@pytest.mark.parametrize("frame_s", [0.010, 0.020, 0.100, 1.0])
+def test_the_window_is_bounded_however_long_the_call(frame_s: float) -> None:
+    frame = bytes(round(2 * RATE * frame_s))
+    recent, held = RecentAudio(RATE), []
+    tracemalloc.start()
+    for _ in range(3):
+        for n in range(round(2 * WINDOW_S / frame_s)):
+            recent.add(frame, n)
+        held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[2] - held[1] < 5_000
+    assert held[2] < 60_000
 
 
 def test_what_is_older_than_the_window_is_forgotten() -> None:
@@ -208,8 +223,7 @@ def test_a_turn_counts_from_the_end_of_the_sound() -> None:
     began = session.now_ns()
     pcm = speech(1.0) + bytes(2 * RATE)
     for start in range(0, len(pcm), 1_280):
-        session._recent.add(pcm[start : start + 1_280], began + (start // 1_280 + 1) * 40_000_000)
-    session._lifecycle.audio_sent()
+        session.audio_sent(pcm[start : start + 1_280], began + (start // 1_280 + 1) * 40_000_000)
     decided = began + 2_050_000_000
     session.feed(ev.InputTranscript("hello"), decided - 1)
     session.feed(ev.ActivityEnd("server"), decided)
@@ -231,8 +245,7 @@ def test_a_turn_whose_books_were_due_is_not_lost_when_the_end_of_speech_is_told_
         session.feed(event, began + at)
     pcm = speech(1.0) + bytes(2 * RATE)
     for start in range(0, len(pcm), 1_280):
-        session._recent.add(pcm[start : start + 1_280], began + 2_000_000_000 + start // 1_280 * 40_000_000)
-    session._lifecycle.audio_sent()
+        session.audio_sent(pcm[start : start + 1_280], began + 2_000_000_000 + start // 1_280 * 40_000_000)
     session.feed(ev.ModelAudio(0.2), began + 5_000_000_000)
     session.feed(ev.SessionClosed(ev.Close(1000)), began + 6_000_000_000)
     assert {span.name for span in recorder.spans()} == {"Turn 1", "Turn 2", "WebSocket Session"}

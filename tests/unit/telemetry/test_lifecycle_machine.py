@@ -90,7 +90,7 @@ class Session(RuleBasedStateMachine):
 
     @rule()
     def speaks(self) -> None:
-        self.lifecycle.audio_sent()
+        self.lifecycle.audio_since_turn = True
         self.tell(ev.ActivityStart("server"))
         self.now += 1_000_000
         self.tell(ev.InputTranscript("spoken "))

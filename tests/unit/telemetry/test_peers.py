@@ -190,7 +190,7 @@ def test_b2_with_an_open_microphone_time_counts_from_the_end_of_the_voice() -> N
     for pcm in (silence(0.5), tone(1.0), silence(1.0)):
         for begin in range(0, len(pcm), 640):
             clock.pass_s(0.02)
-            session.audio_sent(pcm[begin : begin + 640])
+            session.audio_sent(pcm[begin : begin + 640], clock.now_ns)
     session.feed(ev.ModelAudio(0.2))
     session.close(Close(1000))
     turn = named(recorder.spans(), "Turn 1").attributes
@@ -330,11 +330,11 @@ class _Clock:
     """Moves a session's time by hand."""
 
     def __init__(self, session: VoiceSession) -> None:
-        self._now_ns = session.began_ns
-        session.now_ns = lambda: self._now_ns  # type: ignore[method-assign]
+        self.now_ns = session.began_ns
+        session.now_ns = lambda: self.now_ns  # type: ignore[method-assign]
 
     def pass_s(self, seconds: float) -> None:
-        self._now_ns += round(seconds * 1e9)
+        self.now_ns += round(seconds * 1e9)
 
 
 def _sessions(recorder: Recorder) -> list[ReceivedSpan]:

@@ -73,7 +73,7 @@ class Told:
         size = round(FRAME_S * rate_hz) * 2
         for start in range(0, len(pcm), size):
             self.now += round(FRAME_S * SECOND)
-            self.session.audio_sent(pcm[start : start + size])
+            self.session.audio_sent(pcm[start : start + size], self.now)
 
     def feed(self, *events: ev.Event) -> None:
         for event in events:

@@ -1,0 +1,157 @@
+"""The last seconds of the user's audio: as much of it as tells how loud it was, and when it was sent. See `acoustic`.
+
+A frame is only taken note of when it is sent. Every half second what has come since is thinned out to the few samples
+from which loudness is told; loudness itself is computed when the end of speech is searched, once per turn.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterator
+from functools import cache
+from itertools import accumulate
+from math import dist
+from struct import Struct
+from typing import NamedTuple
+
+from voicespan.acoustic import last_sound
+
+# An answer begins one to three seconds after speech ends, a slow one later.
+WINDOW_S = 6.0
+BLOCK_S = 0.020
+BLOCKS = round(WINDOW_S / BLOCK_S)
+# Frames wait so long to be thinned out together.
+WHOLE_S = 0.5
+
+# Loudness is that of differences of samples, so that no offset counts. Of those 0.25 ms apart: the voice and much of
+# its high sounds (it peaks at 2 kHz), little of the mains and of cars (50 Hz: 28 dB less). And of those 0.06 ms apart
+# (it peaks at 8 kHz): a t or an s after a word may be lost in the first and be the loudest there is in the second.
+# Sixteen such pairs each tell that of 20 ms.
+PAIRS = 16
+VOICE_S, HIGH_S = 0.00025, 0.00006
+# From the end of the last block to the end of the sound in it, on average.
+INTO_BLOCK_S = 0.012
+
+_blocks_of = Struct(f"<{PAIRS}h").iter_unpack
+
+
+class RecentAudio:
+    """Of 16-bit little-endian mono audio: up to half a second as it came, and of the 6 s before the samples in pairs.
+
+    At 16 kHz some 16 and 45 KB at most, while a microphone is open; next to nothing where none is.
+    """
+
+    __slots__ = ("_before", "_end", "_frames", "_kept", "_plan", "_rest", "_sent_ns", "_thinned", "_whole")
+
+    def __init__(self, rate_hz: int) -> None:
+        self._plan = _plan(rate_hz)
+        self._before = self._whole = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """What was searched belongs to a turn that has begun."""
+        self._before += self._whole  # bytes, ever
+        self._frames: list[bytes] = []  # those that are whole yet
+        self._whole = 0  # bytes in them
+        self._rest = b""  # what was too little for a block
+        self._thinned: deque[_Thinned] = deque()
+        self._kept = self._end = 0  # blocks in these; bytes since the last clear that are
+        self._sent_ns = array("q", (0,))  # when the frame before, and each frame that is whole yet, was sent
+
+    def add(self, pcm: bytes, sent_ns: int) -> None:
+        """A frame that was sent at `sent_ns`, which is when its last sample was spoken."""
+        self._frames.append(pcm)
+        self._sent_ns.append(sent_ns)
+        self._whole += len(pcm)
+        if self._whole >= self._plan.whole_bytes:
+            self._thin_out()
+
+    @property
+    def duration_s(self) -> float:
+        """Of all that was sent, ever."""
+        return (self._before + self._whole) / self._plan.bytes_per_s
+
+    def end_of_speech_ns(self) -> int | None:
+        """When speech ended; None where there was none, or where it cannot be told from the background."""
+        self._thin_out()
+        bytes_of = [b"".join(parts) for parts in zip(*(thinned.samples for thinned in self._thinned), strict=True)]
+        firsts, voice, high = (list(_blocks(*bytes_of[at : at + 2])) for at in (0, 2, 4))
+        voice_levels, high_levels = list(map(dist, firsts, voice)), list(map(dist, firsts, high))
+        found = last_sound(voice_levels[::-1], high_levels[::-1])
+        if found is None:
+            return None
+        last = (self._end - len(self._rest)) // self._plan.block_bytes - found.blocks_ago
+        ended_ns, began_ns = self._ended_ns(last), self._ended_ns(last - 1)
+        return max(ended_ns + round((found.hidden_s - INTO_BLOCK_S) * 1e9), began_ns)
+
+    def _thin_out(self) -> None:
+        plan = self._plan
+        pcm = b"".join((self._rest, *self._frames))
+        blocks = len(pcm) // plan.block_bytes
+        whole = blocks * plan.block_bytes
+        self._rest = pcm[whole:]
+        ends = array("q", accumulate(map(len, self._frames), initial=self._end))
+        samples = tuple(pcm[first : whole : plan.every_bytes] for first in plan.first_bytes)
+        self._thinned.append(_Thinned(blocks, samples, ends, self._sent_ns))
+        self._kept += blocks
+        while self._kept - self._thinned[0].blocks >= BLOCKS:
+            self._kept -= self._thinned.popleft().blocks
+        self._end = ends[-1]
+        self._sent_ns = self._sent_ns[-1:]
+        self._before += self._whole
+        self._frames, self._whole = [], 0
+
+    def _ended_ns(self, block: int) -> int:
+        """When the last sample of so many blocks was spoken.
+
+        Never before the frame ahead of it was sent, since a client may send in bursts.
+        """
+        end = block * self._plan.block_bytes
+        thinned = next(thinned for thinned in self._thinned if thinned.ends[-1] >= end)
+        frame = bisect_left(thinned.ends, end)
+        late_ns = (thinned.ends[frame] - end) * 1_000_000_000 // self._plan.bytes_per_s
+        return max(thinned.sent_ns[frame] - late_ns, thinned.sent_ns[frame - 1] if frame else 0)
+
+
+class _Thinned(NamedTuple):
+    """Some audio: the bytes of the samples in pairs, each kind by itself, as a slice takes them; its frames' ends and times.
+
+    The first of these are those of the frame before.
+    """
+
+    blocks: int
+    samples: tuple[bytes, ...]
+    ends: array[int]
+    sent_ns: array[int]
+
+
+def _blocks(low: bytes, high: bytes) -> Iterator[tuple[int, ...]]:
+    """Of the low and the high bytes of samples: those of each block of the window."""
+    samples = bytearray(2 * len(low))
+    samples[::2], samples[1::2] = low, high
+    return _blocks_of(samples[-2 * PAIRS * BLOCKS :])
+
+
+class _Plan(NamedTuple):
+    """How audio of a rate is thinned out; all in bytes.
+
+    The first samples of pairs stand so far apart; `first_bytes` is where the low and the high bytes of these, and of
+    the second samples for the voice and for high sounds, begin.
+    """
+
+    bytes_per_s: int
+    whole_bytes: int
+    block_bytes: int
+    every_bytes: int
+    first_bytes: tuple[int, ...]
+
+
+@cache
+def _plan(rate_hz: int) -> _Plan:
+    every = 2 * max(2, round(rate_hz * BLOCK_S / PAIRS))
+    high = 2 * max(1, round(rate_hz * HIGH_S))
+    voice = max(high, 2 * round(rate_hz * VOICE_S))
+    first_bytes = (0, 1, voice, voice + 1, high, high + 1)
+    return _Plan(2 * rate_hz, round(2 * rate_hz * WHOLE_S), every * PAIRS, every, first_bytes)
