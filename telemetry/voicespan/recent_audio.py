@@ -116,9 +116,9 @@ class RecentAudio:
 
 
 class _Thinned(NamedTuple):
-    """Some audio: the bytes of the samples in pairs, each kind by itself, as a slice takes them; its frames' ends and times.
+    """Some audio: the bytes of the samples in pairs, each kind by itself, as a slice takes them, and its frames.
 
-    The first of these are those of the frame before.
+    These by where they end and when they were sent, and before them the same of the frame before.
     """
 
     blocks: int

@@ -117,7 +117,7 @@ def test_a9_a_hang_up_is_no_error() -> None:
     assert named(spans, "Turn 1").attributes["voicespan.turn.end_reason"] == "session_closed"
 
 
-def test_a10_no_audio_is_kept_however_long_the_call() -> None:
+def test_a10_audio_does_not_pile_up_however_long_the_call() -> None:
     recorder = Recorder()
     session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
     tracemalloc.start()
@@ -127,7 +127,8 @@ def test_a10_no_audio_is_kept_however_long_the_call() -> None:
             session.audio_sent(silence(0.04))  # 1.9 MB in a minute
         held.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
-    assert held[1] - held[0] < 10_000
+    assert held[1] - held[0] < 25_000  # what is whole yet differs by up to half a second
+    assert held[1] < 80_000
     session.close(Close(1000))
 
 
