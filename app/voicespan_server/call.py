@@ -37,6 +37,7 @@ from voicespan_server.progress import message_of
 from voicespan_server.protocol import CloseCode, Message, TurnTaking
 from voicespan_server.settings import Settings
 from voicespan_server.tool_runner import ToolRunner
+from voicespan_server.tools import Toolbox
 from voicespan_server.transcripts import Role, Transcripts
 from voicespan_server.uplink import Uplink
 
@@ -61,8 +62,9 @@ class Call:
         session: VoiceSession,
         upstream: Upstream,
         settings: Settings,
-        bounds: CallBounds | None = None,
+        toolbox: Toolbox,
         *,
+        bounds: CallBounds | None = None,
         turns: TurnTaking = "auto",
         handle: Handle | None = None,
         outcomes: Outcomes | None = None,
@@ -84,7 +86,7 @@ class Call:
         self.downlink = Downlink(socket)
         self.tell = self.downlink.tell
         self._dropped = DroppedInput(self.tell)
-        self._tools = ToolRunner(self._tasks, session, lambda: self._link.connection, self.tell)
+        self._tools = ToolRunner(self._tasks, session, lambda: self._link.connection, self.tell, toolbox)
         self._link = ModelLink(
             upstream,
             settings,

@@ -35,7 +35,7 @@ from voicespan.operations import (
 from voicespan_server.live import Upstream
 from voicespan_server.settings import Settings
 from voicespan_server.telemetry import Telemetry
-from voicespan_server.tools import ToolEnd, declarations, run_tool
+from voicespan_server.tools import Toolbox, ToolEnd, declarations
 from voicespan_server.voice import new_identity
 
 # A model that goes on calling tools is cut off here and asked for an answer.
@@ -72,7 +72,10 @@ class ChatResponse(BaseModel):
 class Exchange:
     """One question on its way to an answer: what was said, called and counted so far."""
 
-    def __init__(self, question: str, context: Context, telemetry: Telemetry, metrics: ModelMetrics) -> None:
+    def __init__(
+        self, question: str, context: Context, telemetry: Telemetry, metrics: ModelMetrics, toolbox: Toolbox
+    ) -> None:
+        self.toolbox = toolbox
         self.question = question
         self.context = context
         self.metrics = metrics
@@ -104,7 +107,7 @@ class Exchange:
         context = trace.set_span_in_context(span, self.context)
         token = otel_context.attach(context)
         try:
-            end = await run_tool(name, arguments)
+            end = await self.toolbox.run(name, arguments)
             ended = EndTool(call_id, time.time_ns(), end.outcome, end.response, end.error, responses=1)
             _describe_tool(span, ended, self.capture)
             self._measure_tool(start, ended, context)
@@ -142,7 +145,9 @@ class Exchange:
         )
 
 
-async def chat(request: ChatRequest, settings: Settings, upstream: Upstream, telemetry: Telemetry) -> ChatResponse:
+async def chat(
+    request: ChatRequest, settings: Settings, upstream: Upstream, telemetry: Telemetry, toolbox: Toolbox
+) -> ChatResponse:
     """Answer a typed question.
 
     Raises:
@@ -161,7 +166,7 @@ async def chat(request: ChatRequest, settings: Settings, upstream: Upstream, tel
         attributes={**identity.attributes(), c.LF_TYPE: "generation", c.ENTRY: True},
     )
     metrics = telemetry.metrics.model(upstream.chat_model, upstream.backend)
-    exchange = Exchange(request.message, trace.set_span_in_context(span, context), telemetry, metrics)
+    exchange = Exchange(request.message, trace.set_span_in_context(span, context), telemetry, metrics, toolbox)
     failure: BaseException | None = None
     try:
         await _converse(exchange, settings, upstream)

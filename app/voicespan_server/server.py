@@ -14,8 +14,10 @@ from voicespan_server.access.door import Door
 from voicespan_server.drain import Drain, in_thread_of_its_own
 from voicespan_server.kept_sessions import KeptSessions
 from voicespan_server.live import Upstream, connect_to
+from voicespan_server.places import provider_of
 from voicespan_server.settings import Settings
 from voicespan_server.telemetry import Telemetry
+from voicespan_server.tools import Toolbox
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class Server:
         self.drain = Drain(settings.drain_s)
         self.kept_sessions = KeptSessions(settings.resume_s)
         self.telemetry = Telemetry.of(self.pipeline, record=settings.record_audio == "turns")
+        self.toolbox = Toolbox(provider_of(settings, self.telemetry.tracer))
         self.langfuse = _langfuse(settings)
 
     def telemetry_faults(self) -> list[str]:
@@ -75,6 +78,7 @@ class Server:
 
     async def stop(self) -> None:
         """Bring telemetry out, within bounds. uvicorn dies by its signal afterwards, so nothing later would run."""
+        await self.toolbox.places.close()
         kept = self.pipeline.store.path
         if not await in_thread_of_its_own(self.pipeline.shutdown):
             logger.warning("not all could be sent; what is left %s", f"stays in {kept}" if kept else "is lost")

@@ -148,13 +148,16 @@ class ToolCompleted(ServerMessage):
 
 
 class FoundPlace(BaseModel):
-    """A place that search_nearby found."""
+    """A place that search_nearby found: how far and in which direction, as the crow flies."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     name: str
     address: str = ""
     distance_m: float
+    bearing_deg: int
+    direction: str
+    walking_minutes: int
 
 
 class Places(ServerMessage):

@@ -97,6 +97,14 @@ class Settings(BaseSettings):
     on_stall: Literal["reconnect", "tell"] = "reconnect"
     audio_during_tools: Literal["auto", "keep", "hold"] = "auto"
 
+    # the tools' map
+    places: Literal["embedded", "google", "osm"] = "embedded"
+    google_maps_api_key: SecretStr | None = Field(default=None, validation_alias="GOOGLE_MAPS_API_KEY")
+    google_places_url: str = "https://places.googleapis.com"
+    google_routes_url: str = "https://routes.googleapis.com"
+    photon_url: str = "https://photon.komoot.io"
+    osrm_url: str = "https://routing.openstreetmap.de/routed-{profile}"
+
     # telemetry
     stall_after_s: float = Field(default=10.0, ge=0)
     trace_scope: TraceScope = "session"
@@ -135,6 +143,8 @@ class Settings(BaseSettings):
             raise ValueError("VOICESPAN_BACKEND=gemini needs GEMINI_API_KEY")
         if self.backend == "vertex" and not (self.google_cloud_project or self.gemini_api_key):
             raise ValueError("VOICESPAN_BACKEND=vertex needs GOOGLE_CLOUD_PROJECT, or GEMINI_API_KEY in express mode")
+        if self.places == "google" and not self.google_maps_api_key:
+            raise ValueError("VOICESPAN_PLACES=google needs GOOGLE_MAPS_API_KEY")
         if bool(self.langfuse_public_key) != bool(self.langfuse_secret_key):
             raise ValueError("LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY go together: set both or neither")
         return self

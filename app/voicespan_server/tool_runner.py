@@ -14,7 +14,7 @@ from voicespan import events as ev
 from voicespan_server.failures import ConnectionFailed
 from voicespan_server.live_connection import LiveConnection
 from voicespan_server.protocol import Message
-from voicespan_server.tools import run_tool
+from voicespan_server.tools import Toolbox
 
 
 class ToolRunner:
@@ -29,7 +29,9 @@ class ToolRunner:
         session: VoiceSession,
         connection: Callable[[], LiveConnection | None],
         tell: Callable[[Message], None],
+        toolbox: Toolbox,
     ) -> None:
+        self._toolbox = toolbox
         self._tasks = tasks
         self._session = session
         self._connection = connection
@@ -62,7 +64,7 @@ class ToolRunner:
         context = self._session.tool_context(call.call_id)
         token = otel_context.attach(context) if context else None
         try:
-            end = await run_tool(call.name, call.arguments)
+            end = await self._toolbox.run(call.name, call.arguments)
         finally:
             if token:
                 otel_context.detach(token)

@@ -24,7 +24,7 @@ router = APIRouter(tags=["chat"])
 async def post_chat(request: ChatRequest, server: TheServer) -> ChatResponse:
     """Ask by text; the model may use its tools."""
     try:
-        return await chat(request, server.settings, server.upstream, server.telemetry)
+        return await chat(request, server.settings, server.upstream, server.telemetry, server.toolbox)
     except errors.APIError as error:
         status = 429 if error.code == 429 else 502
         raise HTTPException(status, f"the model refused: {error.code} {error.message}") from error

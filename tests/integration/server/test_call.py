@@ -16,7 +16,9 @@ from voicespan_server import downlink
 from voicespan_server.call import Call
 from voicespan_server.hangup import HungUp
 from voicespan_server.live import Upstream
+from voicespan_server.places.embedded import EmbeddedPlaces
 from voicespan_server.settings import Settings
+from voicespan_server.tools import Toolbox
 
 
 class Client:
@@ -102,7 +104,7 @@ class Bench:
         self.client, self.live, self.recorder = Client(), Live(), Recorder()
         session = VoiceSession(IDENTITY, MODEL, tracer=self.recorder.tracer)
         upstream = Upstream(cast("object", self.live), "simulator", MODEL, MODEL)  # type: ignore[arg-type]
-        self.call = Call(self.client, session, upstream, Settings(**settings))  # type: ignore[arg-type]
+        self.call = Call(self.client, session, upstream, Settings(**settings), Toolbox(EmbeddedPlaces()))  # type: ignore[arg-type]
         self.running = asyncio.create_task(self.call.run(lambda restored: {"type": "ready", "restored": restored}))
 
     async def settle(self) -> None:
