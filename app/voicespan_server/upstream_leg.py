@@ -72,10 +72,12 @@ class UpstreamLeg(ClientConnection):
     def data_received(self, data: bytes) -> None:
         """Cut what was read into frames: audio is taken out, the rest is websockets'."""
         if not self._at_frame:
+            self._held = (self._held + data)[-len(_END_OF_HEAD) :]
             super().data_received(data)
             if not self._plain and self.protocol.state is OPEN:
                 # Ours is the first word, the setup: so the answer to the upgrade stands alone.
-                self._at_frame = data.endswith(_END_OF_HEAD)
+                self._at_frame = self._held == _END_OF_HEAD
+                self._held = b""
                 if not self._at_frame:
                     self._go_plain("the model's side spoke before it was spoken to")
             return
