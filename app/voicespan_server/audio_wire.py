@@ -24,7 +24,7 @@ except ImportError:  # websockets without its C extension
 logger = logging.getLogger(__name__)
 
 FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
-MASKED = 0x80
+FINAL = MASKED = 0x80
 # The JSON around a chunk of audio is some 150 bytes, pretty-printed; with more it says more than audio.
 MAX_ENVELOPE_BYTES = 400
 

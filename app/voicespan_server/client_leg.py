@@ -14,11 +14,13 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Opcode
 from websockets.http11 import Request
 
-from voicespan_server.audio_wire import FINAL_BINARY, MASKED, binary_frame, frame_at, unmasked
+from voicespan_server.audio_wire import FINAL, FINAL_BINARY, MASKED, binary_frame, frame_at, unmasked
 
 EXTENSION = "voicespan.audio"
+_DATA = frozenset({Opcode.CONT, Opcode.TEXT, Opcode.BINARY})
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -31,6 +33,7 @@ class ClientLeg(WebSocketsSansIOProtocol):
         self._max_bytes = 0
         self._at_frame = False  # whether what is read next, behind what is held, begins with a frame
         self._held = b""
+        self._in_fragments = False  # a message has begun and not ended
         self._owed = 0  # bytes that uvicorn's parser still waits for, of a frame that is not audio
 
     def handle_connect(self, event: Request) -> None:
@@ -61,27 +64,31 @@ class ClientLeg(WebSocketsSansIOProtocol):
             if (frame := frame_at(data, at)) is None:
                 break
             payload, end = frame
-            if self._on_audio and data[at] == FINAL_BINARY and data[at + 1] & MASKED and self._is_audio(end - payload):
+            first = data[at]
+            if first == FINAL_BINARY and data[at + 1] & MASKED and self._wants(end - payload):
                 if end > size:
                     break
                 # First what stands before it: it may be a text, and then this goes behind that, to ASGI.
                 self._pass_on(data, left, at)
                 left = at
-                if not (self.read_paused or self.close_sent or self.transport.is_closing()):
+                if self._on_audio and not (self.read_paused or self.close_sent or self.transport.is_closing()):
                     left = end
                     self._on_audio(unmasked(data, payload, end))
-            elif end > size:
-                self._owed, end = end - size, size
+            else:
+                if first & 0x0F in _DATA:
+                    self._in_fragments = not first & FINAL
+                if end > size:
+                    self._owed, end = end - size, size
             at = end
         self._pass_on(data, left, at)
         if at < size:
             self._held = data[at:]
 
-    def _is_audio(self, length: int) -> bool:
-        return 0 < length <= self._max_bytes and not length & 1
+    def _wants(self, length: int) -> bool:
+        return self._on_audio is not None and 0 < length <= self._max_bytes and not (length & 1 or self._in_fragments)
 
     def _pass_on(self, data: bytes, start: int, end: int) -> None:
-        if start < end:
+        if start < end and not self.transport.is_closing():
             super().data_received(data if end - start == len(data) else data[start:end])
 
     # --- what goes ----------------------------------------------------------------------------------------------------
