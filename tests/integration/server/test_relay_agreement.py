@@ -20,7 +20,7 @@ from support.upstream_wire import close_frame, connected, frame, session_over
 from voicespan import GeminiTranslator
 from voicespan import events as ev
 from voicespan_server import upstream_leg
-from voicespan_server.live import ConnectionFailed, close_of
+from voicespan_server.failures import ConnectionFailed, failure_of
 from voicespan_server.live_connection import LiveConnection
 from voicespan_server.upstream_leg import UpstreamLeg
 from voicespan_simulator.dialect import VERTEX
@@ -57,7 +57,7 @@ async def told(kind: type[ClientConnection], reads: Sequence[bytes], pauses: Seq
     try:
         await listening
     except ConnectionFailed as error:
-        heard.log.append(close_of(error))
+        heard.log.append(failure_of(error).close)
     heard.sent = bytes(connection.transport.written[-2:])  # type: ignore[attr-defined]
     return heard
 
