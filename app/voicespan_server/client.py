@@ -9,6 +9,7 @@ async with call("ws://127.0.0.1:8000/ws/voice") as running:
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 import wave
@@ -16,7 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -71,6 +72,14 @@ def read_wav(path: Path) -> bytes:
         raise CallError(f"{path} cannot be read as a WAV file: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """A session of a call that was lost, as the next one names it."""
+
+    session_id: str
+    token: str
+
+
 @dataclass(slots=True)
 class VoiceClient:
     """A call in progress: an open microphone, what the server said, and how much it spoke."""
@@ -97,6 +106,17 @@ class VoiceClient:
         return self.ready.trace_id
 
     @property
+    def manual(self) -> bool:
+        """Whether this side says when its user speaks."""
+        return self.ready.input.turns == "manual"
+
+    @property
+    def resumption(self) -> Resumption | None:
+        """What goes on with this session in another call; None where the server keeps none."""
+        kept = self.ready.resume
+        return Resumption(self.session_id, kept.token) if kept else None
+
+    @property
     def heard_s(self) -> float:
         """Seconds of the model's voice received so far."""
         return self.audio_bytes / 2 / OUTPUT_RATE_HZ
@@ -106,14 +126,18 @@ class VoiceClient:
         return [message for message in self.messages if isinstance(message, kind)]
 
     async def say(self, pcm: bytes) -> None:
-        """Speak into the open microphone; returns when the last sample has been sent.
+        """Speak into the microphone; returns when the last sample has been sent. Pushes to talk where turns are manual.
 
         Raises:
             CallError: the call ended first.
         """
+        if self.manual:
+            await self.send({"type": "activity.start"})
         for start in range(0, len(pcm), FRAME_BYTES):
             await self._speech.put(pcm[start : start + FRAME_BYTES].ljust(FRAME_BYTES, b"\0"))
         await self.wait_for(lambda call: call._speech.empty(), timeout_s=len(pcm) / INPUT_RATE_HZ + 30)
+        if self.manual:
+            await self.send({"type": "activity.end"})
 
     async def type_text(self, text: str) -> None:
         """Say something by keyboard."""
@@ -122,6 +146,10 @@ class VoiceClient:
     async def end_audio(self) -> None:
         """Tell that the microphone was switched off."""
         await self.send({"type": "audio.end"})
+
+    async def show(self, image: bytes, mime: str) -> None:
+        """Show the model a picture."""
+        await self.send({"type": "image", "mime": mime, "data": base64.b64encode(image).decode()})
 
     async def report_playback(self, turn: int, event: str, ms: float = 0) -> None:
         """Tell that the loudspeaker `started` to play a turn's answer, or `stopped`, `ms` into it."""
@@ -198,13 +226,17 @@ class VoiceClient:
             self._news.notify_all()
 
     async def _microphone(self, pace: float) -> None:
-        """A frame every 40 ms, silence where nobody speaks. Deadlines, not pauses: pauses add up."""
+        """A frame every 40 ms, silence where nobody speaks, or nothing where nobody pushes to talk.
+
+        Deadlines, not pauses: pauses add up.
+        """
         began = time.monotonic()
         sent = 0
         try:
             while True:
                 speaking = not self._speech.empty()
-                await self.socket.send(self._speech.get_nowait() if speaking else SILENCE)
+                if speaking or not self.manual:
+                    await self.socket.send(self._speech.get_nowait() if speaking else SILENCE)
                 if speaking and self._speech.empty():
                     async with self._news:
                         self._news.notify_all()
@@ -216,7 +248,14 @@ class VoiceClient:
 
 @asynccontextmanager
 async def call(
-    url: str, *, user_id: str | None = None, token: str | None = None, pace: float = 1.0, microphone: bool = True
+    url: str,
+    *,
+    user_id: str | None = None,
+    token: str | None = None,
+    turns: Literal["auto", "manual"] = "auto",
+    resume: Resumption | None = None,
+    pace: float = 1.0,
+    microphone: bool = True,
 ) -> AsyncIterator[VoiceClient]:
     """Place a call to a server's `/ws/voice`. With `pace` 0.1 the microphone runs ten times faster than time.
 
@@ -242,7 +281,7 @@ async def call(
     except WebSocketException as error:
         raise CallError(f"{url}: {error}", type(error).__name__) from error
     async with connection as socket:
-        client = VoiceClient(socket, await _begin(socket, user_id))
+        client = VoiceClient(socket, await _begin(socket, user_id, turns, resume))
         loops = [asyncio.create_task(client._listen())]
         if microphone:
             loops.append(asyncio.create_task(client._microphone(pace)))
@@ -254,8 +293,10 @@ async def call(
             await asyncio.gather(*loops, return_exceptions=True)
 
 
-async def _begin(socket: ClientConnection, user_id: str | None) -> Ready:
-    hello: dict[str, Any] = {"type": "hello", "v": 1, "input": {"rate": INPUT_RATE_HZ}}
+async def _begin(socket: ClientConnection, user_id: str | None, turns: str, resume: Resumption | None) -> Ready:
+    hello: dict[str, Any] = {"type": "hello", "v": 1, "input": {"rate": INPUT_RATE_HZ, "turns": turns}}
+    if resume:
+        hello["resume"] = {"session_id": resume.session_id, "token": resume.token}
     if user_id:
         hello["user"] = {"id_hash": user_id}
     try:

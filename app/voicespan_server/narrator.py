@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 
 from voicespan_server.server_messages import (
     Error,
@@ -14,6 +15,7 @@ from voicespan_server.server_messages import (
     ToolStarted,
     Transcript,
     TurnCompleted,
+    Warning,  # noqa: A004 - its name in the protocol
 )
 
 
@@ -27,7 +29,7 @@ class Narrator:
     def __call__(self, message: ServerMessage) -> None:
         """Print one of the server's messages."""
         match message:
-            case Transcript(role=role, text=text):
+            case Transcript(role=role, text=text) if text:
                 speaker = "you  " if role == "user" else "model"
                 if speaker != self._speaker:
                     self._end_line()
@@ -42,8 +44,10 @@ class Narrator:
                 self._line("  [dim]-- the connection to the model is made anew[/dim]")
             case Resumed():
                 self._line("  [dim]-- it is there again[/dim]")
+            case Warning(message=words):
+                self._line(f"  [yellow]-- {escape(words)}[/yellow]")
             case Error(message=words):
-                self._line(f"  [red]{words}[/red]")
+                self._line(f"  [red]{escape(words)}[/red]")
             case TurnCompleted() | Goodbye():
                 self._end_line()
 
