@@ -18,8 +18,10 @@ from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
 from voicespan.sdk.transport import Accepted, Again, Refused, TooLarge, Transport
 
-# Records that come together leave together, and none waits longer than this.
+# Records that come together leave together, and none waits longer than this. So do those that come while a small
+# request is on its way: a request costs as much as ten turns' records.
 GATHER_S = 0.1
+SMALL_BYTES = 64 << 10
 MAX_RECORDS = 512
 MAX_BYTES = 2 << 20
 FIRST_DELAY_S = 0.5
@@ -114,6 +116,8 @@ class Sender:
                         self._said = ""  # an outage is over; the next one is news
                     delay_s = FIRST_DELAY_S
                     limit = MAX_RECORDS
+                    if len(batch.request) < SMALL_BYTES:
+                        self._stopping.wait(GATHER_S)
                 case TooLarge() if len(batch.ids) > 1:
                     limit = len(batch.ids) // 2
                 case Refused(reason) | TooLarge(reason):

@@ -93,7 +93,6 @@ class HttpTransport:
         self._content_type = content_type
         self._accepted = accepted
         self._http = requests.Session()
-        self._http.trust_env = True
         self._http.headers.update(endpoint.headers)
         self._http.headers["Content-Type"] = content_type
         if endpoint.gzip:
@@ -106,6 +105,7 @@ class HttpTransport:
                 if endpoint.client_key
                 else endpoint.client_certificate
             )
+        _keep_environment(self._http, endpoint.url)
 
     def post(self, body: bytes) -> Answer:
         """Send; any status of the 200s is acceptance, whatever the body looks like (Langfuse answers in JSON)."""
@@ -168,6 +168,15 @@ class GrpcTransport:
     def renewed(self) -> GrpcTransport:
         """Another to the same endpoint."""
         return GrpcTransport(self._endpoint, self._signal)
+
+
+def _keep_environment(http: requests.Session, url: str) -> None:
+    """Look for proxies, certificates and .netrc once: requests looks through the whole environment for each request."""
+    found = http.merge_environment_settings(url, {}, None, None, None)
+    http.proxies.update(found["proxies"])
+    http.verify = found["verify"]
+    http.auth = requests.utils.get_netrc_auth(url)
+    http.trust_env = False
 
 
 def refusal(answer: requests.Response) -> Again | Refused | TooLarge:
