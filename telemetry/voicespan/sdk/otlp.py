@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from types import MappingProxyType
+from typing import cast
 
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import format_span_id, format_trace_id
+from opentelemetry.util.types import AttributeValue
 
 from voicespan import conventions as c
 from voicespan.sdk.records import Record
 from voicespan.sdk.signals import Signal
+from voicespan.sdk.span_bytes import field, span_bytes
 
 # Field numbers of opentelemetry-proto 1.x: ExportTraceServiceRequest.resource_spans = 1, ResourceSpans.scope_spans = 2,
 # ScopeSpans.spans = 2; wire type 2 (length-delimited). ExportLogsServiceRequest has the same ones.
@@ -28,32 +33,50 @@ _RECORD = b"\x12"
 
 def encode(spans: Sequence[ReadableSpan]) -> list[Record]:
     """Encode spans; the result is in the order in which they ended."""
-    records = []
-    for resource_spans in encode_spans(spans).resource_spans:
-        scopes = list(resource_spans.scope_spans)
+    return sorted(map(_record, spans), key=lambda record: record.end_ns)
+
+
+def _record(span: ReadableSpan) -> Record:
+    resource, scope = _prefixes(span)
+    # What the SDK has here copies its dict at once; going through it takes a lock and a call for each key.
+    attributes = cast("MappingProxyType[str, AttributeValue]", span.attributes).copy()
+    session_id = attributes.get(c.SESSION_ID)
+    assert span.context is not None
+    return Record(
+        signal=Signal.TRACES,
+        resource=resource,
+        scope=scope,
+        body=span_bytes(span, attributes),
+        trace_id=format_trace_id(span.context.trace_id),
+        span_id=format_span_id(span.context.span_id),
+        parent_id=format_span_id(span.parent.span_id) if span.parent else "",
+        session_id=None if session_id is None else str(session_id),
+        name=span.name,
+        start_ns=span.start_time or 0,
+        end_ns=span.end_time or 0,
+    )
+
+
+# By the identity of resource and scope, which are kept with their prefixes so that it stays theirs: a program has few.
+_PREFIXES: dict[tuple[int, int], tuple[object, object, bytes, bytes]] = {}
+MAX_PREFIXES = 256
+
+
+def _prefixes(span: ReadableSpan) -> tuple[bytes, bytes]:
+    """The ResourceSpans and the ScopeSpans of a span, without spans."""
+    key = (id(span.resource), id(span.instrumentation_scope))
+    known = _PREFIXES.get(key)
+    if known is None:
+        [resource_spans] = encode_spans([span]).resource_spans
+        [scope_spans] = resource_spans.scope_spans
+        scope_spans.ClearField("spans")
+        scope = scope_spans.SerializeToString()
         resource_spans.ClearField("scope_spans")
-        resource = resource_spans.SerializeToString()
-        for scope_spans in scopes:
-            found = list(scope_spans.spans)
-            scope_spans.ClearField("spans")
-            scope = scope_spans.SerializeToString()
-            records += [
-                Record(
-                    signal=Signal.TRACES,
-                    resource=resource,
-                    scope=scope,
-                    body=span.SerializeToString(),
-                    trace_id=span.trace_id.hex(),
-                    span_id=span.span_id.hex(),
-                    parent_id=span.parent_span_id.hex(),
-                    session_id=_session_id(span.attributes),
-                    name=span.name,
-                    start_ns=span.start_time_unix_nano,
-                    end_ns=span.end_time_unix_nano,
-                )
-                for span in found
-            ]
-    return sorted(records, key=lambda record: record.end_ns)
+        if len(_PREFIXES) >= MAX_PREFIXES:
+            _PREFIXES.clear()
+        known = (span.resource, span.instrumentation_scope, resource_spans.SerializeToString(), scope)
+        _PREFIXES[key] = known
+    return known[2:]
 
 
 def encode_log_records(logs: Sequence[ReadableLogRecord]) -> list[Record]:
@@ -91,8 +114,8 @@ def request(parts: Iterable[tuple[bytes, bytes, bytes]]) -> bytes:
     """An export request of (resource prefix, scope prefix, record) triples; neighbours share their prefix."""
     out = bytearray()
     for (resource, scope), group in groupby(parts, key=lambda part: part[:2]):
-        records = b"".join(_field(_RECORD, body) for _, _, body in group)
-        out += _field(_RESOURCE, resource + _field(_SCOPE, scope + records))
+        records = b"".join(field(_RECORD, body) for _, _, body in group)
+        out += field(_RESOURCE, resource + field(_SCOPE, scope + records))
     return bytes(out)
 
 
@@ -100,16 +123,3 @@ def _session_id(attributes: Iterable[KeyValue]) -> str | None:
     value = next((pair.value for pair in attributes if pair.key == c.SESSION_ID), None)
     kind = value.WhichOneof("value") if value is not None else None
     return str(getattr(value, kind)) if kind else None
-
-
-def _field(tag: bytes, payload: bytes) -> bytes:
-    return tag + _varint(len(payload)) + payload
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
