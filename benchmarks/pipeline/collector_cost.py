@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from support.telling import IDENTITY, MODEL, Recorder
 from voicespan import Capture, VoiceSession
 
 CALLS = 20
+BACK_S = 300.0
 
 
 def request() -> ExportTraceServiceRequest:
@@ -47,32 +49,73 @@ def renamed(message: ExportTraceServiceRequest) -> bytes:
     return message.SerializeToString()
 
 
-def main() -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=300, help=f"of {CALLS} calls each (default 300)")
-    options = parser.parse_args()
-    binary = Path(subprocess.check_output([REPOSITORY / "scripts/build-collector"], text=True).strip())
+def send(collector: CollectorProcess, message: ExportTraceServiceRequest, requests: int) -> None:
+    """Twenty calls, again and again."""
+    for _ in range(requests):
+        headers = {"Content-Type": "application/x-protobuf"}
+        if post_bytes(f"{collector.http_endpoint}/v1/traces", renamed(message), headers) != 200:
+            raise SystemExit("the collector refused")
+
+
+def cost(binary: Path, requests: int) -> None:
+    """CPU and memory of what passes."""
     message = request()
-    spans = sum(len(scope.spans) for resource in message.resource_spans for scope in resource.scope_spans)
     with (
         LangfuseSink() as langfuse,
         OtlpGrpcSink() as jaeger,
         CollectorProcess(binary, langfuse=langfuse, jaeger=jaeger) as collector,
     ):
-        size = len(renamed(message))
         before = _told(collector, "otelcol_process_cpu_seconds")
-        for _ in range(options.requests):
-            body = renamed(message)
-            headers = {"Content-Type": "application/x-protobuf"}
-            if post_bytes(f"{collector.http_endpoint}/v1/traces", body, headers) != 200:
-                raise SystemExit("the collector refused")
-        sent = spans * options.requests
+        send(collector, message, requests)
+        sent = count(message) * requests
         jaeger.spans.wait_for(lambda received: len(received) >= sent, 120)
         cpu_s = _told(collector, "otelcol_process_cpu_seconds") - before
         memory = _told(collector, "otelcol_process_memory_rss")
-    print(f"{sent} spans of {size / spans:.0f} bytes: {cpu_s / sent * 1e6:.0f} us CPU each, ", end="")
+    print(f"{sent} spans of {size(message)} bytes: {cpu_s / sent * 1e6:.0f} us CPU each, ", end="")
     print(f"{sent / cpu_s:.0f} spans per second and core; {memory / 2**20:.0f} MiB resident")
+
+
+def outage(binary: Path, requests: int) -> None:
+    """Memory and disk while Langfuse is away, and when it is back. What is told is as much as an outage queues."""
+    message = request()
+    with LangfuseSink() as langfuse, CollectorProcess(binary, langfuse=langfuse) as collector:
+        langfuse.stop()
+        send(collector, message, requests)
+        sent = count(message) * requests
+        memory = _told(collector, "otelcol_process_memory_rss")
+        disk = sum(path.stat().st_size for path in collector.storage.rglob("*") if path.is_file())
+        print(f"{sent} spans of {size(message)} bytes while Langfuse was away: ", end="")
+        print(f"{disk / 2**20:.0f} MiB on disk, {memory / 2**20:.0f} MiB resident")
+        langfuse.start()
+        began_s, peak = time.monotonic(), memory
+        while (arrived := len(langfuse.spans.all())) < sent and time.monotonic() - began_s < BACK_S:
+            peak = max(peak, _told(collector, "otelcol_process_memory_rss"))
+            time.sleep(1)
+    print(f"{arrived} of them were there {time.monotonic() - began_s:.0f} s after it was back, ", end="")
+    print(f"{peak / 2**20:.0f} MiB resident at the most")
+
+
+def count(message: ExportTraceServiceRequest) -> int:
+    """Its spans."""
+    return sum(len(scope.spans) for resource in message.resource_spans for scope in resource.scope_spans)
+
+
+def size(message: ExportTraceServiceRequest) -> int:
+    """Bytes a span."""
+    return len(renamed(message)) // count(message)
+
+
+def main() -> int:
+    """Print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, help=f"of {CALLS} calls each (300; 640 with --outage)")
+    parser.add_argument("--outage", action="store_true", help="what waits: ten minutes of 1,000 sessions' spans")
+    options = parser.parse_args()
+    binary = Path(subprocess.check_output([REPOSITORY / "scripts/build-collector"], text=True).strip())
+    if options.outage:
+        outage(binary, options.requests or 640)  # 190 spans a second
+    else:
+        cost(binary, options.requests or 300)
     return 0
 
 

@@ -45,6 +45,16 @@ def dropped(line: str) -> bool:
     return "Exporting failed. Dropping data." in line and "otlp_http/langfuse" in line
 
 
+RENAMED = """
+exporters:
+  otlp_http/tracing:
+    endpoint: ${env:LANGFUSE_BASE_URL}/api/public/otel
+    auth: {authenticator: basicauth/langfuse}
+    headers: {x-langfuse-ingestion-version: "4"}
+    sending_queue: {storage: file_storage/queue}
+"""
+
+
 # --- Langfuse -------------------------------------------------------------------------------------------------------
 
 
@@ -59,6 +69,27 @@ def test_an_outage_outlives_a_stop_of_the_collector(
     langfuse.start()
     collector.start()
     assert numbers(langfuse.spans.wait_count(50)) == list(range(1, 51))
+
+
+def test_a_renamed_exporter_leaves_its_queue_where_the_old_name_finds_it(
+    collector_binary: Path, langfuse: LangfuseSink, tmp_path: Path
+) -> None:
+    renamed = tmp_path / "renamed.yaml"
+    renamed.write_text(RENAMED)
+    queue = tmp_path / "queue"
+    langfuse.stop()
+    with CollectorProcess(collector_binary, langfuse=langfuse, storage=queue) as before:
+        send(before, 1)
+        before.wait_for_log(lambda line: "otlp_http/langfuse" in line and "Exporting failed" in line)
+    langfuse.start()
+    new_name = {"GENAI_EXPORTERS": "[otlp_http/tracing]"}
+    with CollectorProcess(
+        collector_binary, langfuse=langfuse, storage=queue, env=new_name, configs=(CONFIG, renamed)
+    ) as after:
+        send(after, 2)
+        assert numbers(langfuse.spans.wait_count(1)) == [2], "what waits under the old name is not looked for"
+    with CollectorProcess(collector_binary, langfuse=langfuse, storage=queue):
+        assert numbers(langfuse.spans.wait_count(2)) == [1, 2]
 
 
 def test_a_limit_is_waited_for_as_long_as_langfuse_asks(collector: CollectorProcess, langfuse: LangfuseSink) -> None:
