@@ -10,18 +10,18 @@ from fastapi import FastAPI, WebSocket
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
 from voicespan import conventions as c
-from voicespan_server import __version__, interpreter, loop_lag, voice
+from voicespan_server import __version__, interpreter, loop_lag, rest, voice
+from voicespan_server.access.admission import SAMPLE_EVERY_S
 from voicespan_server.drain import end_with_parent
 from voicespan_server.environment import read_environment
-from voicespan_server.rest import chat, feedback, health, traces
 from voicespan_server.server import Server
 from voicespan_server.settings import Settings, load_settings
 from voicespan_server.warm_up import warm_up
 
-ROUTERS = (chat.router, feedback.router, traces.router, health.router)
-# The voice socket is told by its own spans; instrumented, it would make one for every frame. Nor do health, the pages
-# of the API and the reading of traces make traces.
-UNTRACED = (voice.PATH, health.HEALTH, health.READY, "/v1/traces", "/docs", "/openapi.json", "/favicon.ico")
+# The voice socket is told by its own spans; instrumented, it would make one for every frame.
+UNTRACED = (voice.PATH, *rest.UNTRACED)
+# Where somebody has OpenTelemetry record headers (OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST=.*).
+SECRET_HEADERS = ["authorization", "cookie", "sec-websocket-protocol", "x-goog-api-key"]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -46,6 +46,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 asyncio.create_task(server.check_langfuse()),
                 asyncio.create_task(loop_lag.watch(loop_lag.histogram(meter))),
             ]
+            if server.door.spend.budgets.of_days:
+                await server.stored_spend.absorb()
+                beside.append(asyncio.create_task(server.stored_spend.watch()))
+            if server.door.admission.measures:
+                beside.append(asyncio.create_task(loop_lag.watch(server.door.lateness, SAMPLE_EVERY_S)))
             with server.drain.on_signals():
                 yield
             for task in beside:
@@ -55,8 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(title="Voicespan", version=__version__, lifespan=lifespan)
     app.state.server = server
-    for router in ROUTERS:
-        app.include_router(router)
+    rest.add_api(app, server.door.origins)
 
     @app.websocket(voice.PATH)
     async def voice_socket(websocket: WebSocket) -> None:
@@ -72,5 +76,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         tracer_provider=server.pipeline.tracer_provider,
         meter_provider=server.pipeline.meter_provider,
         exclude_spans=["receive", "send"],
+        http_capture_headers_sanitize_fields=SECRET_HEADERS,
     )
     return app

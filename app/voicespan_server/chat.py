@@ -146,14 +146,20 @@ class Exchange:
 
 
 async def chat(
-    request: ChatRequest, settings: Settings, upstream: Upstream, telemetry: Telemetry, toolbox: Toolbox
+    request: ChatRequest,
+    settings: Settings,
+    upstream: Upstream,
+    telemetry: Telemetry,
+    toolbox: Toolbox,
+    *,
+    key_id: str,
 ) -> ChatResponse:
-    """Answer a typed question.
+    """Answer a typed question; `key_id` is of the API key that it runs on, or empty.
 
     Raises:
         google.genai.errors.APIError: the model refused; the span has told of it.
     """
-    identity = new_identity(upstream.backend, request.user_id, request.session_id)
+    identity = new_identity(upstream.backend, request.user_id, request.session_id, key_id=key_id)
     ident.stamp(trace.get_current_span(), identity)
     start_ns = time.time_ns()
     context = ident.in_context(identity)

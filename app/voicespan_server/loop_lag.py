@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from opentelemetry.metrics import Histogram, Meter
 
@@ -17,8 +18,14 @@ def histogram(meter: Meter) -> Histogram:
     return meter.create_histogram(row.name, row.unit, row.brief, explicit_bucket_boundaries_advisory=row.buckets)
 
 
-async def watch(lag: Histogram, every_s: float = EVERY_S) -> None:
-    """Record, twice a second, by how much a timer came late; runs until it is cancelled."""
+class Recorder(Protocol):
+    """What takes readings, in seconds."""
+
+    def record(self, amount: float, /) -> None: ...  # noqa: D102
+
+
+async def watch(lag: Recorder, every_s: float = EVERY_S) -> None:
+    """Record, twice a second or as often as is said, by how much a timer came late; runs until it is cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + every_s

@@ -11,6 +11,7 @@ from voicespan.sdk import pipeline as sdk
 from voicespan.sdk.store import Bounds
 from voicespan_server import __version__
 from voicespan_server.access.door import Door
+from voicespan_server.access.stored_spend import StoredSpend
 from voicespan_server.drain import Drain, in_thread_of_its_own
 from voicespan_server.kept_sessions import KeptSessions
 from voicespan_server.live import Upstream, connect_to
@@ -38,6 +39,7 @@ class Server:
             service_version=__version__,
             bounds=Bounds(settings.store_max_mb << 20, settings.store_max_days * 86_400, settings.store_synchronous),
         )
+        self.stored_spend = StoredSpend(self.pipeline.store, self.door.spend, simulated_too=settings.budget_simulated)
         self.drain = Drain(settings.drain_s)
         self.kept_sessions = KeptSessions(settings.resume_s)
         self.telemetry = Telemetry.of(self.pipeline, record=settings.record_audio == "turns")

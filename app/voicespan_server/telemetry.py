@@ -25,14 +25,16 @@ logger = logging.getLogger(__name__)
 class Telemetry:
     """One per server. The tracer is the pipeline's own: another program's global provider may be another one.
 
-    `scores` is None where no Langfuse keys are set, `recordings` where calls are not recorded.
+    `scores` keeps scores in the store; only with Langfuse's keys do they go on from there (`to_langfuse`).
+    `recordings` is None where calls are not recorded.
     """
 
     tracer: Tracer
     logger: Logger
     capture: Capture
     metrics: Metrics
-    scores: Scores | None = None
+    scores: Scores
+    to_langfuse: bool = False
     environment: str | None = None
     recordings: Recordings | None = None
 
@@ -46,19 +48,21 @@ class Telemetry:
             pipeline.logger_provider.get_logger(c.SCOPE),
             capture,
             Metrics(pipeline.meter_provider.get_meter(c.SCOPE)),
-            pipeline.scores,
+            Scores(pipeline.store),
+            pipeline.scores is not None,
             score_environment(str(environment)) if environment else None,
             _recordings(pipeline, capture) if record else None,
         )
 
     def score(self, session_id: str, score: Score) -> None:
         """Give a session a score. It is in the store at once, and with Langfuse when that takes it."""
-        if self.scores:
-            self.scores.put(score.id(session_id), score.body(session_id, time.time_ns(), self.environment))
+        self.scores.put(score.id(session_id), score.body(session_id, time.time_ns(), self.environment))
 
     @guarded(default=None)
     def score_session(self, session_id: str, outcomes: Outcomes) -> None:
-        """The scores of a session that is over."""
+        """The scores of a session that is over, for Langfuse to chart: here they can be read from its summary."""
+        if not self.to_langfuse:
+            return
         for score in session_scores(outcomes):
             self.score(session_id, score)
 

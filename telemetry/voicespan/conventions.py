@@ -56,6 +56,7 @@ BACKEND = _attribute(
     "voicespan.backend", "string", "what answered: gemini, vertex or simulator. A simulated call says so here", OWN
 )
 KEY_ID = _attribute("voicespan.key_id", "string", "the id, not the secret, of the API key the session runs on", OWN)
+MODEL = _attribute("voicespan.model", "string", "the model of a session; its turns say so by gen_ai.request.model", OWN)
 ENTRY = _attribute("voicespan.entry", "boolean", "the span is the root of what a GenAI backend shows", OWN)
 
 # --- GenAI ----------------------------------------------------------------------------------------------------------
@@ -533,7 +534,7 @@ WEBSOCKET_SESSION = _span(
     "WebSocket Session",
     "INTERNAL",
     "the call, from accept to close",
-    (*_COMMON, ENTRY, *SESSION_TOTALS, *_CLOSE, LF_INPUT, LF_OUTPUT),
+    (*_COMMON, ENTRY, MODEL, *SESSION_TOTALS, *_CLOSE, LF_INPUT, LF_OUTPUT),
 )
 LIVE_CONNECTION = _span(
     "Live Connection {index}",

@@ -72,7 +72,7 @@ class SessionSpans:
             SpanKind.INTERNAL,
             ident.in_context(identity, parent),
             start_ns,
-            {c.LF_TYPE: "agent", c.ENTRY: True},
+            {c.LF_TYPE: "agent", c.ENTRY: True, c.MODEL: model.name},
         )
         self._events = SessionEvents(logger, self._session, self.context, self._identity, model)
 

@@ -149,7 +149,7 @@ def test_13_only_spans_of_the_conversation_reach_langfuse(delivered: list[Receiv
     assert {span.scope for span in delivered} == {"voicespan"}
     assert "SERVER" not in {span.kind for span in delivered}
     others = {span.name for span in story.jaeger.spans.all()} - {span.name for span in delivered}
-    assert others == {"Voice Session", "POST /v1/chat", "POST /v1/sessions/{session_id}/score"}
+    assert others == {"Voice Session", "POST /v1/chat", "POST /v1/sessions/{session_id}/feedback"}
 
 
 def test_14_every_span_arrives_once(delivered: list[ReceivedSpan]) -> None:

@@ -102,7 +102,7 @@ async def _with_words(story: Story, server: ServerProcess, collector: CollectorP
         await caller.hang_up()
     story.wait_for("talk", "WebSocket Session")
     story.langfuse.fail_next_api(503)
-    server.post(f"/v1/sessions/{caller.session_id}/score", {"value": 1, "comment": "a friendly guide"})
+    server.post(f"/v1/sessions/{caller.session_id}/feedback", {"thumbs": "up", "comment": "a friendly guide"})
     async with call(server.voice_url) as caller:
         story.traces["vanished"], story.sessions["vanished"] = caller.trace_id, caller.session_id
         await ask(caller)

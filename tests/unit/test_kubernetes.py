@@ -10,6 +10,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from voicespan_server.access.keys import ApiKeys
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "deploy/kubernetes"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
@@ -57,6 +59,15 @@ def test_the_gateway_is_told_nothing_that_it_does_not_read() -> None:
 def test_calls_may_end_before_the_pod_does() -> None:
     drain_s = int(environment("voicespan")["VOICESPAN_DRAIN_S"] or 0)
     assert WORKLOADS["voicespan"]["template"]["spec"]["terminationGracePeriodSeconds"] >= drain_s + 20
+
+
+def test_a_server_that_others_reach_has_keys() -> None:
+    assert '"--host", "0.0.0.0"' in (REPOSITORY / "deploy/app/Dockerfile").read_text()
+    assert "VOICESPAN_API_KEYS" in environment("voicespan")
+    [keys] = [entry for entry in COMPOSE["app"]["environment"] if entry.startswith("VOICESPAN_API_KEYS=")]
+    default = re.search(r":-(.+)}$", keys)
+    assert default
+    assert len(ApiKeys.parse(default[1])) == 1
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)

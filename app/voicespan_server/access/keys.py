@@ -47,6 +47,11 @@ class ApiKeys:
         """
         return cls(list(_json_pairs(text) if text.lstrip().startswith("{") else _line_pairs(text)))
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """The keys' names."""
+        return self._ids
+
     def __len__(self) -> int:
         return len(self._ids)
 

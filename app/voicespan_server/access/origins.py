@@ -10,6 +10,10 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 ANY = "*"
 
 
+# The pages of this machine, for CORS, which compares by pattern.
+LOCAL_PATTERN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+
+
 class OriginError(ValueError):
     """What was written is no origin; the message says what one looks like."""
 
@@ -33,7 +37,8 @@ class Origins:
     """
 
     def __init__(self, allowed: Iterable[str], *, local_only: bool) -> None:
-        self.allowed = frozenset(each if each == ANY else _canonical(each) for each in allowed)
+        self.written = tuple(allowed)
+        self._allowed = frozenset(each if each == ANY else _canonical(each) for each in self.written)
         self._local_only = local_only
 
     def knows_host(self, host: str | None) -> bool:
@@ -42,14 +47,14 @@ class Origins:
 
     def permits(self, origin: str | None, host: str | None) -> bool:
         """Whether a request for a host may come from there. Without an origin it is from no web page."""
-        if origin is None or ANY in self.allowed:
+        if origin is None or ANY in self._allowed:
             return True
         try:
             canonical = _canonical(origin)
         except OriginError:
             return False  # also `null`, which is the origin of nobody in particular
-        if self.allowed:
-            return canonical in self.allowed
+        if self._allowed:
+            return canonical in self._allowed
         parts = urlsplit(canonical)
         if is_loopback(parts.hostname or ""):
             return True

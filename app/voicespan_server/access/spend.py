@@ -23,9 +23,9 @@ class Budgets:
     day_usd: float | None = None
 
     @property
-    def any(self) -> bool:
-        """Whether there is any limit."""
-        return any(limit is not None for limit in (self.session_usd, self.key_day_usd, self.day_usd))
+    def of_days(self) -> bool:
+        """Whether what a day costs is limited."""
+        return self.key_day_usd is not None or self.day_usd is not None
 
 
 @dataclass(frozen=True, slots=True)

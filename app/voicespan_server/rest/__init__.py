@@ -1,1 +1,53 @@
 """The REST API: a router for each of its subjects."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from voicespan_server.access.origins import LOCAL_PATTERN, Origins
+from voicespan_server.rest import chat, config, feedback, health, session_tokens, sessions, traces, usage
+from voicespan_server.rest.body_limit import BodyLimit
+
+ROUTERS = (
+    session_tokens.router,
+    chat.router,
+    sessions.router,
+    feedback.router,
+    usage.router,
+    traces.router,
+    config.router,
+    health.router,
+)
+# Health, the pages of the API, and the reading and deleting of what is stored make no traces of their own (a deleted
+# user's id would be in one). Patterns, searched in the URL.
+UNTRACED = (
+    health.HEALTH,
+    health.READY,
+    "/v1/traces",
+    "/v1/usage",
+    "/v1/users/",
+    "/v1/sessions(/[^/]+(/(trace|summary|timeline))?)?$",
+    "/docs",
+    "/openapi.json",
+    "/favicon.ico",
+)
+DESCRIPTION = """Voice AI with its traces. Every route below `/v1` asks for an API key, `Authorization: Bearer SECRET`,
+except of a server without keys, which answers to its own machine alone. To call, a browser needs a session token."""
+
+
+def add_api(app: FastAPI, origins: Origins) -> None:
+    """Add the routes, and what stands before them."""
+    app.description = DESCRIPTION
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins.written,
+        # Pages of the server's own host need no leave.
+        allow_origin_regex=None if origins.written else LOCAL_PATTERN,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "traceparent", "tracestate"],
+        max_age=600,
+    )

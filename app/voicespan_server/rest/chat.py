@@ -7,24 +7,37 @@ from fastapi import APIRouter, HTTPException
 from google.auth.exceptions import GoogleAuthError
 from google.genai import errors
 
+from voicespan_server.access.door import today
+from voicespan_server.access.refusal import Refused
 from voicespan_server.chat import ChatRequest, ChatResponse, chat
-from voicespan_server.rest.common import TheServer, problems
+from voicespan_server.rest.common import GUARDED, TheCaller, TheServer, as_http, problems
 
-router = APIRouter(tags=["chat"])
+router = APIRouter(tags=["chat"], responses=GUARDED)
 
 
 @router.post(
     "/v1/chat",
     responses=problems(
-        s429="the model's quota is used up",
+        s429="a limit or a budget of the key's is met, or the model's quota is used up",
+        s503="the server has no room for more",
         s502="the model refused, or cannot be reached",
         s504="the model did not answer in time",
     ),
 )
-async def post_chat(request: ChatRequest, server: TheServer) -> ChatResponse:
+async def post_chat(request: ChatRequest, server: TheServer, caller: TheCaller) -> ChatResponse:
     """Ask by text; the model may use its tools."""
+    door = server.door
     try:
-        return await chat(request, server.settings, server.upstream, server.telemetry, server.toolbox)
+        with door.inside_as(caller):
+            answer = await chat(
+                request, server.settings, server.upstream, server.telemetry, server.toolbox, key_id=caller.key_id
+            )
+        meter = door.meter(answer.trace_id, caller, server.upstream.backend)
+        if meter and answer.cost_usd is not None:
+            meter.cost(answer.cost_usd, today())
+        return answer
+    except Refused as refused:
+        raise as_http(refused) from None
     except errors.APIError as error:
         status = 429 if error.code == 429 else 502
         raise HTTPException(status, f"the model refused: {error.code} {error.message}") from error

@@ -1,16 +1,26 @@
-"""What the routers share: the server behind a request, and the shapes of ids and of errors."""
+"""What the routers share: the server and the caller behind a request, and the shapes of ids and of errors."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, HTTPException, Path, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
+from voicespan_server.access.door import Caller
+from voicespan_server.access.refusal import UNAUTHORIZED, Refused
 from voicespan_server.server import Server
 
+ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,200}$"
 TraceId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="32 hex digits")]
-SessionId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:-]{1,200}$", description="A session's id")]
+SessionId = Annotated[str, Path(pattern=ID_PATTERN, description="A session's id")]
+
+_BEARER = HTTPBearer(
+    scheme_name="API key",
+    description="An API key's secret. A server without keys, which answers to its own machine alone, asks for none.",
+    auto_error=False,
+)
 
 
 class Problem(BaseModel):
@@ -27,9 +37,45 @@ def problems(**described: str) -> Answers:
     return {int(name[1:]): {"model": Problem, "description": text} for name, text in described.items()}
 
 
-def _server(request: Request) -> Server:
+# What every route that asks for a key may answer.
+GUARDED = problems(
+    s401="no API key, or one that is not known",
+    s403="a web page of an origin that is not allowed",
+    s413="a body above 64 KiB",
+)
+
+
+def the_server(request: Request) -> Server:
+    """The server that the application was made for."""
     server: Server = request.app.state.server
     return server
 
 
-TheServer = Annotated[Server, Depends(_server)]
+TheServer = Annotated[Server, Depends(the_server)]
+
+
+def the_caller(
+    request: Request,
+    server: TheServer,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+) -> Caller:
+    """Who asks."""
+    try:
+        server.door.check_page(request)
+        return server.door.by_key(credentials.credentials if credentials else None)
+    except Refused as refused:
+        raise as_http(refused) from None
+
+
+TheCaller = Annotated[Caller, Depends(the_caller)]
+GUARD = [Depends(the_caller)]
+
+
+def as_http(refused: Refused) -> HTTPException:
+    """A refusal as the API answers it."""
+    headers = {}
+    if refused.reason is UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if refused.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, round(refused.retry_after_s)))
+    return HTTPException(refused.reason.status, refused.message, headers)

@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 
 from voicespan.sdk.reading import StoredSpan, TraceSummary, reader_of
 from voicespan.sdk.store import Store
-from voicespan_server.rest.common import TheServer, TraceId, problems
+from voicespan_server.rest.common import GUARD, GUARDED, TheServer, TraceId, problems
 
-router = APIRouter(tags=["traces"])
+router = APIRouter(tags=["traces"], dependencies=GUARD, responses=GUARDED)
 
 
 class TraceLink(BaseModel):

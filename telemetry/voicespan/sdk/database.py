@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-SCHEMA_VERSION = 3
+from voicespan.sdk.sessions import INDEXES, SESSIONS, fill
+
+SCHEMA_VERSION = 4
 # `envelopes` holds what records of one origin share: a ResourceSpans and a ScopeSpans without their spans. `records` is
 # insert-only; `outbox` is narrow, so that accepting a record does not rewrite it. `open_spans` is the journal: what is
-# known of spans that have not ended, for whoever comes after a crash; `queued` says whether its owner sends.
+# known of spans that have not ended, for whoever comes after a crash; `queued` says whether its owner sends. `sessions`
+# is made from records.
 _OUTBOX_QUEUED = "CREATE INDEX outbox_queued ON outbox (signal, owner, record) WHERE rejected IS NULL"
 _OUTBOX_REJECTED = "CREATE INDEX outbox_rejected ON outbox (record) WHERE rejected IS NOT NULL"
 _OPEN_SPANS = """CREATE TABLE open_spans (
@@ -54,9 +57,12 @@ _SCHEMA = (
     _OUTBOX_QUEUED,
     _OUTBOX_REJECTED,
     _OPEN_SPANS,
+    SESSIONS,
+    *INDEXES,
 )
 # What makes a file of an older schema one of the next. A process of the older version that still has it open goes on
-# undisturbed: columns were only added, with defaults.
+# undisturbed: columns were only added, with defaults, and tables that it does not know (what it ends is in no list of
+# sessions then).
 _MIGRATIONS = {
     2: (
         "ALTER TABLE records ADD COLUMN written_s INTEGER",
@@ -66,6 +72,7 @@ _MIGRATIONS = {
         _OUTBOX_REJECTED,
         _OPEN_SPANS,
     ),
+    3: (SESSIONS, *INDEXES),
 }
 BUSY_S = 5.0
 Synchronous = Literal["NORMAL", "FULL"]
@@ -78,7 +85,7 @@ class StoreError(Exception):
 
 
 def open_for_writing(path: Path, synchronous: Synchronous = "NORMAL") -> sqlite3.Connection:
-    """Open a store; make it where there is none, and bring one of schema 2 up to date.
+    """Open a store; make it where there is none, and bring an older one up to date.
 
     Raises:
         StoreError: it is no store, was written by a newer version, or cannot be opened.
@@ -179,8 +186,10 @@ def _create_or_migrate(database: sqlite3.Connection, path: Path | None) -> None:
             for statement in _SCHEMA:
                 database.execute(statement)
         elif version < SCHEMA_VERSION:
-            for statement in _MIGRATIONS[version]:
-                database.execute(statement)
+            for each in range(version, SCHEMA_VERSION):
+                for statement in _MIGRATIONS[each]:
+                    database.execute(statement)
+            fill(database)
             logger.warning("%s had schema %d and was brought to %d", path, version, SCHEMA_VERSION)
         database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 

@@ -96,11 +96,11 @@ class TraceReader:
     """Queries over a store's records."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
+        self.database = database
 
     def latest(self, limit: int) -> list[TraceSummary]:
         """The traces that began last, newest first; one is named after the span that began first."""
-        rows = self._database.execute(
+        rows = self.database.execute(
             "SELECT trace_id, min(session_id), min(start_ns), max(end_ns), count(*), sum(name GLOB 'Turn [0-9]*')"
             " FROM records WHERE signal = 'traces' GROUP BY trace_id ORDER BY min(start_ns) DESC LIMIT ?",
             (limit,),
@@ -109,7 +109,7 @@ class TraceReader:
 
     def find(self, prefix: str) -> list[str]:
         """Ids of the traces whose id, or whose session's id, begins with `prefix`."""
-        rows = self._database.execute(
+        rows = self.database.execute(
             "SELECT DISTINCT trace_id FROM records WHERE signal = 'traces'"
             " AND (substr(trace_id, 1, ?) = ? OR substr(session_id, 1, ?) = ?)",
             (len(prefix), prefix.lower(), len(prefix), prefix),
@@ -118,7 +118,7 @@ class TraceReader:
 
     def spans(self, trace_id: str) -> list[StoredSpan]:
         """A trace's spans in the order in which they began; each once, also where it was written twice."""
-        rows = self._database.execute(
+        rows = self.database.execute(
             "SELECT body FROM records WHERE trace_id = ? AND signal = 'traces' GROUP BY span_id"
             " ORDER BY start_ns, end_ns DESC",
             (trace_id,),
@@ -126,7 +126,7 @@ class TraceReader:
         return [_decode(row[0]) for row in rows]
 
     def _root_name(self, trace_id: str) -> str:
-        row = self._database.execute(
+        row = self.database.execute(
             "SELECT name FROM records WHERE trace_id = ? AND signal = 'traces'"
             " ORDER BY parent_id != '', start_ns LIMIT 1",
             (trace_id,),

@@ -244,6 +244,24 @@ class Store:
             )
         return lost
 
+    def delete_session(self, session_id: str) -> int:
+        """Delete all that is stored of a session, sent or not, also from the file's free pages; returns its records.
+
+        What a sender has in its hands just then still leaves.
+        """
+        with self._lock:
+            # What is deleted is overwritten too.
+            self._tables.database.execute("PRAGMA secure_delete=ON")
+        with self._transaction() as tables:
+            deleted = tables.delete_session(session_id)
+        with self._lock, suppress(sqlite3.Error):
+            self._tables.database.execute("PRAGMA secure_delete=OFF")
+            # The write-ahead log still has it. Where somebody reads just now, a later checkpoint does this.
+            self._tables.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for signal in self._send:
+            self.queued(signal)
+        return deleted
+
     # --- sending ----------------------------------------------------------------------------------------------------
 
     def next_batch(self, signal: Signal, max_records: int, max_bytes: int) -> Batch | None:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import TypeVar
 
-from voicespan.sdk import otlp
+from voicespan.sdk import otlp, sessions
 from voicespan.sdk.records import Record
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.upload import Upload
@@ -112,7 +112,15 @@ class Tables:
         ).lastrowid
         # One statement's rows get ids in a row: nobody else writes meanwhile.
         end = (last or 0) + 1
-        return range(end - len(rows), end)
+        ids = range(end - len(rows), end)
+        ended = [
+            (id_, record.body)
+            for id_, (record, _, _) in zip(ids, rows, strict=True)
+            if sessions.is_session(record.signal, record.name)
+        ]
+        if ended:
+            sessions.note(self.database, ended)
+        return ids
 
     def queue(self, records: Sequence[tuple[int, Signal]], owner: str | None = None) -> None:
         """Put stored records into an owner's outbox, by default one's own."""
@@ -275,6 +283,20 @@ class Tables:
             for trace_id in trace_ids
         )
         return max((int(end_ns) for end_ns in newest if end_ns is not None), default=0)
+
+    # --- deletion ---------------------------------------------------------------------------------------------------
+
+    def delete_session(self, session_id: str) -> int:
+        """All records of a session, sent or not, and those of its traces that are nobody's; returns how many."""
+        self.database.execute(
+            "CREATE TEMP TABLE doomed AS SELECT id FROM records WHERE session_id = ?1 OR (session_id IS NULL"
+            " AND trace_id IN (SELECT trace_id FROM records WHERE session_id = ?1 AND trace_id != ''))",
+            (session_id,),
+        )
+        self.database.execute("DELETE FROM outbox WHERE record IN (SELECT id FROM doomed)")
+        deleted = self.database.execute("DELETE FROM records WHERE id IN (SELECT id FROM doomed)").rowcount
+        self.database.execute("DROP TABLE doomed")
+        return deleted
 
     # --- bounds -----------------------------------------------------------------------------------------------------
 

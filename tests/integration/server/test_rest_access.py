@@ -1,0 +1,213 @@
+"""Who may ask the REST API, and what it says to those who may not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from support.api import AS_ALICE, KEY, KEYS, OTHER_KEY, Api, api
+from voicespan_server.access.door import Door
+from voicespan_server.access.refusal import Refused
+from voicespan_server.access.tokens import Claims
+from voicespan_server.environment import read_environment
+from voicespan_server.rest.body_limit import MAX_BODY_BYTES
+from voicespan_server.settings import Settings, SettingsError, load_settings
+
+GUARDED_GET = ("/v1/traces", "/v1/traces/" + "0" * 32, "/v1/traces/" + "0" * 32 + "/link", "/v1/config")
+
+
+@pytest.fixture
+async def keyed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Api]:
+    async with api(monkeypatch, tmp_path, api_keys=KEYS) as found:
+        yield found
+
+
+@pytest.fixture
+async def unkeyed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Api]:
+    async with api(monkeypatch, tmp_path) as found:
+        yield found
+
+
+async def test_every_route_below_v1_asks_for_a_key(keyed: Api) -> None:
+    routes = [(path, method) for path, found in keyed.app.openapi()["paths"].items() for method in found]
+    guarded = [(path, method) for path, method in routes if path.startswith("/v1/")]
+    assert len(guarded) >= 6
+    assert {path for path, _ in routes} - {path for path, _ in guarded} == {"/healthz", "/readyz"}
+    for path, method in guarded:
+        url = path.replace("{trace_id}", "0" * 32).replace("{session_id}", "s").replace("{user_id}", "u")
+        for headers in ({}, {"Authorization": "Bearer not-a-key-of-anybody"}, {"Authorization": f"Basic {KEY}"}):
+            answer = await keyed.client.request(method, url, headers=headers, json={})
+            assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer"), (method, path)
+
+
+async def test_the_openapi_says_how_to_show_a_key_and_what_each_route_answers(keyed: Api) -> None:
+    found = keyed.app.openapi()
+    assert found["components"]["securitySchemes"]["API key"] == {
+        "type": "http",
+        "scheme": "bearer",
+        "description": found["components"]["securitySchemes"]["API key"]["description"],
+    }
+    for path, methods in found["paths"].items():
+        for method, route in methods.items():
+            assert route["description"], (method, path)
+            assert route["tags"], (method, path)
+            answers = route["responses"]
+            success = next(status for status in answers if status.startswith("2"))
+            schema = answers[success].get("content", {}).get("application/json", {}).get("schema")
+            assert schema or success == "204", (method, path)
+            if path.startswith("/v1/"):
+                assert {"401", "403"} <= set(answers), (method, path)
+                assert route["security"] == [{"API key": []}], (method, path)
+
+
+async def test_health_asks_for_none(keyed: Api) -> None:
+    assert [(await keyed.client.get(path)).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+async def test_with_a_key_one_is_served(keyed: Api) -> None:
+    answers = [(await keyed.client.get(path, headers=AS_ALICE)).status_code for path in GUARDED_GET]
+    assert answers == [200, 404, 200, 200]
+
+
+async def test_a_token_is_for_whom_and_what_was_asked(keyed: Api) -> None:
+    asked = {"user_id": "u-1", "ttl_s": 30, "max_session_s": 60, "budget_usd": 0.25}
+    answer = await keyed.client.post("/v1/session-tokens", headers=AS_ALICE, json=asked)
+    assert answer.status_code == 201
+    found = answer.json()
+    assert found["subprotocols"] == ["voice.v1", "bearer." + found["token"]]
+    caller = keyed.server.door.by_token(found["token"])
+    assert (caller.key_id, caller.user, caller.max_session_s, caller.budget_usd) == ("alice", "u-1", 60.0, 0.25)
+
+
+async def test_a_token_lives_no_longer_than_the_setting_allows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async with api(monkeypatch, tmp_path, api_keys=KEYS, token_ttl_s=20) as found:
+        answers = [
+            (await found.client.post("/v1/session-tokens", headers=AS_ALICE, json=asked)).json()
+            for asked in ({"ttl_s": 3600}, {"ttl_s": 20}, {})
+        ]
+    # The second in which each was asked for may have changed meanwhile.
+    ends = sorted({answer["expires_at"] for answer in answers})
+    assert len(ends) <= 2
+
+
+def test_a_token_of_a_key_that_is_gone_is_refused() -> None:
+    def door(keys: str, token_secret: str | None = None) -> Door:
+        return Door(Settings(api_keys=keys, token_secret=token_secret))  # type: ignore[arg-type]
+
+    now_s = int(time.time())
+    claims = Claims("alice", now_s, now_s + 60)
+    with pytest.raises(Refused, match="signature"):
+        door(f"bob:{OTHER_KEY}").by_token(door(KEYS).issue(claims))
+    kept = "s" * 32
+    assert door(KEYS, kept).by_token(door(KEYS, kept).issue(claims)).key_id == "alice"
+    with pytest.raises(Refused, match="no longer valid"):
+        door(f"bob:{OTHER_KEY}", kept).by_token(door(KEYS, kept).issue(claims))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://localhost:5173"}, 200),
+        ({"Origin": "https://evil.example.com"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "rebound.evil.com:8000"}, 403),
+        ({"Host": "rebound.evil.com:8000", "Origin": "http://rebound.evil.com:8000"}, 403),
+    ],
+)
+async def test_without_keys_only_this_machines_own_pages_are_served(
+    unkeyed: Api, headers: dict[str, str], status: int
+) -> None:
+    assert (await unkeyed.client.get("/v1/traces", headers=headers)).status_code == status
+
+
+async def test_cors_lets_in_whom_the_allow_list_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    async with api(monkeypatch, tmp_path, api_keys=KEYS, allowed_origins="https://app.example.com") as found:
+        for origin, allowed in (("https://app.example.com", True), ("http://localhost:5173", False)):
+            answer = await found.client.options("/v1/session-tokens", headers={"Origin": origin, **ask})
+            assert (answer.headers.get("Access-Control-Allow-Origin") == origin) is allowed
+
+
+async def test_cors_lets_in_this_machines_pages_by_default(keyed: Api) -> None:
+    for origin, allowed in (("http://localhost:5173", True), ("https://evil.example.com", False)):
+        answer = await keyed.client.get("/healthz", headers={"Origin": origin})
+        assert (answer.headers.get("Access-Control-Allow-Origin") == origin) is allowed
+
+
+async def test_a_large_body_is_not_read(keyed: Api) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(1_000):
+            yield b" " * 4_096
+
+    headers = {"Content-Type": "application/json", **AS_ALICE}
+    for body in (b" " * (MAX_BODY_BYTES + 1), endless()):
+        answer = await keyed.client.post("/v1/chat", headers=headers, content=body)
+        assert answer.status_code == 413
+        assert "at most" in answer.json()["detail"]
+
+
+async def test_the_configuration_is_shown_without_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secrets = {
+        "api_keys": KEYS,
+        "token_secret": "t" * 40,
+        "GEMINI_API_KEY": "AIza-a-canary",
+        "LANGFUSE_PUBLIC_KEY": "pk-lf-1",
+        "LANGFUSE_SECRET_KEY": "sk-lf-a-canary",
+        "langfuse_browser_url": "http://user:a-canary@langfuse.example.com",
+    }
+    async with api(monkeypatch, tmp_path, **secrets) as found:
+        answer = await found.client.get("/v1/config", headers=AS_ALICE)
+    told = answer.json()
+    assert told["key_ids"] == ["alice", "bob"]
+    assert told["open"] is False
+    assert told["settings"]["gemini_api_key"] == told["settings"]["api_keys"] == "********"
+    assert told["settings"]["max_sessions"] == "auto"
+    assert told["settings"]["langfuse_browser_url"] == "http://********@langfuse.example.com"
+    for secret in (KEY, "t" * 40, "canary"):
+        assert secret not in answer.text
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "voice.example.com", ""])
+def test_a_server_without_keys_does_not_listen_to_others(host: str) -> None:
+    with pytest.raises(SettingsError, match="VOICESPAN_API_KEYS=id:secret"):
+        Door(Settings(host=host))
+    Door(Settings(host=host, api_keys=KEYS))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("api_keys", "a:short", "VOICESPAN_API_KEYS: the secret of API key 1 needs"),
+        ("allowed_origins", "app.example.com", "VOICESPAN_ALLOWED_ORIGINS"),
+        ("trusted_proxies", "10.0.0.1/8", "VOICESPAN_TRUSTED_PROXIES"),
+    ],
+)
+def test_what_cannot_be_used_is_named(setting: str, value: str, told: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Door(Settings(**{setting: value}))  # type: ignore[arg-type]
+    assert told in str(caught.value)
+
+
+def test_secrets_may_stand_in_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, text in (("GEMINI_API_KEY", "AIza-file\n"), ("VOICESPAN_API_KEYS", f"# ours\nalice:{KEY}\n")):
+        (tmp_path / name).write_text(text)
+        monkeypatch.setenv(name, "")
+        monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)
+    read_environment()
+    settings = load_settings()
+    assert settings.gemini_api_key is not None
+    assert settings.gemini_api_key.get_secret_value() == "AIza-file"
+    assert Door(settings).by_key(KEY).key_id == "alice"
+
+
+def test_a_secrets_file_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VOICESPAN_TOKEN_SECRET", raising=False)
+    monkeypatch.setenv("VOICESPAN_TOKEN_SECRET_FILE", str(tmp_path / "nowhere"))
+    with pytest.raises(SettingsError, match=r"VOICESPAN_TOKEN_SECRET_FILE: .*nowhere cannot be read"):
+        read_environment()
