@@ -7,10 +7,12 @@ from typing import TypeVar
 import pytest
 from hypothesis import settings
 
+from support.examples import examples
+
 os.environ["VOICESPAN_RAISE"] = "1"
 
 # How long an example takes says how busy the machine is.
-settings.register_profile("voicespan", deadline=None)
+settings.register_profile("voicespan", deadline=None, max_examples=examples(100))
 settings.load_profile("voicespan")
 
 # What is run only where somebody asks for it, by a variable of this prefix.

@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidState
 from websockets.frames import Close, Frame, Opcode
 
+from support.examples import examples
 from support.upstream_wire import Transport
 from voicespan_server.client_leg import EXTENSION, ClientLeg
 
@@ -247,7 +248,7 @@ def written(draw: st.DrawFn) -> list[bytes]:
     return [part for part in parts if part]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(written(), st.lists(st.integers(0, 4), min_size=1, max_size=4))
 def test_it_tells_what_uvicorn_tells_however_the_stream_is_cut(reads: list[bytes], turns: list[int]) -> None:
     async def compare() -> None:

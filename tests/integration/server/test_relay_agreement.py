@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection
 from websockets.frames import Opcode
 
+from support.examples import examples
 from support.played import MODELS, SCENARIOS, played
 from support.upstream_wire import close_frame, connected, frame, session_over
 from voicespan import GeminiTranslator
@@ -159,13 +160,13 @@ def written(draw: st.DrawFn) -> list[bytes]:
     return [part for part in parts if part]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(mutated(), min_size=1, max_size=6), pauses, st.booleans())
 def test_they_agree_on_messages_that_were_tampered_with(texts: list[bytes], pauses: list[int], vertex: bool) -> None:
     asyncio.run(agree_on([frame(text) for text in texts], pauses, vertex=vertex))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(written(), pauses, st.sampled_from((8, 200, upstream_leg.MAX_FRAME_BYTES)))
 def test_they_agree_however_the_stream_is_framed_and_cut(reads: list[bytes], pauses: list[int], longest: int) -> None:
     with mock.patch.object(upstream_leg, "MAX_FRAME_BYTES", longest):

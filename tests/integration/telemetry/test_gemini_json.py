@@ -12,6 +12,7 @@ from google.genai import types
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.examples import examples
 from support.played import MODELS, SCENARIOS, played
 from voicespan import GeminiJson, GeminiTranslator
 from voicespan import events as ev
@@ -120,7 +121,7 @@ messages = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(messages, max_size=2), st.lists(st.booleans(), min_size=1, max_size=20))
 def test_both_agree_on_any_message_in_either_case(sent: list[dict[str, Any]], cases: list[bool]) -> None:
     translator, wire = GeminiTranslator(), GeminiJson()

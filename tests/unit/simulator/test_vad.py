@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.examples import examples
 from support.simulated_call import silence, tone
 from voicespan_simulator.vad import SpeechDetector, SpeechEnded, SpeechEvent, SpeechStarted
 
@@ -33,14 +34,14 @@ def test_start_is_decided_after_180_ms_of_speech_and_end_after_1050_ms_of_silenc
 
 
 @given(gap_s=st.floats(0.0, 0.99), first_s=st.floats(0.3, 1.0), second_s=st.floats(0.05, 1.0))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_a_pause_under_a_second_does_not_end_the_utterance(gap_s: float, first_s: float, second_s: float) -> None:
     events = decisions(tone(first_s) + silence(gap_s) + tone(second_s) + silence(1.2))
     assert [type(event) for event in events] == [SpeechStarted, SpeechEnded]
 
 
 @given(cuts=st.lists(st.integers(0, 16_000 * 2 * 4), max_size=40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_decisions_do_not_depend_on_how_the_audio_is_cut(cuts: list[int]) -> None:
     pcm = silence(0.4) + tone(0.9) + silence(1.3) + tone(0.4) + silence(1.0)
     detector = SpeechDetector()
@@ -52,7 +53,7 @@ def test_decisions_do_not_depend_on_how_the_audio_is_cut(cuts: list[int]) -> Non
 
 
 @given(peak=st.integers(0, 400))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 def test_a_quiet_room_says_nothing(peak: int) -> None:
     assert decisions(noise(2.0, peak)) == []
 

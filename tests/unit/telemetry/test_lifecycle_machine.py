@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from support.examples import examples
 from voicespan import events as ev
 from voicespan import operations as op
 from voicespan.lifecycle import Lifecycle
@@ -175,4 +176,4 @@ class Session(RuleBasedStateMachine):
 
 
 TestSession = Session.TestCase
-TestSession.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestSession.settings = settings(max_examples=examples(200), stateful_step_count=30, deadline=None)

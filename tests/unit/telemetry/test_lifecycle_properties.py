@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.examples import examples
 from voicespan import events as ev
 from voicespan import operations as op
 from voicespan.lifecycle import Lifecycle
@@ -103,7 +104,7 @@ def run(story: list[tuple[ev.Event, int]]) -> tuple[list[op.Operation], int]:
     return found, now
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(stories)
 def test_whatever_is_opened_is_ended_exactly_once_and_after_it_was_opened(story: list[tuple[ev.Event, int]]) -> None:
     open_: set[tuple[str, object]] = set()
@@ -141,14 +142,14 @@ def test_whatever_is_opened_is_ended_exactly_once_and_after_it_was_opened(story:
     assert not open_
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(stories)
 def test_the_session_ends_last_and_once(story: list[tuple[ev.Event, int]]) -> None:
     found = run(story)[0]
     assert [i for i, o in enumerate(found) if isinstance(o, op.EndSession)] == [len(found) - 1]
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(stories)
 def test_children_lie_inside_their_parents(story: list[tuple[ev.Event, int]]) -> None:
     found, ended = run(story)
@@ -170,7 +171,7 @@ def test_children_lie_inside_their_parents(story: list[tuple[ev.Event, int]]) ->
         assert turns[start.turn].start_ns <= start.at_ns
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(stories)
 def test_the_sum_of_the_turns_and_of_what_no_turn_owns_is_the_session(story: list[tuple[ev.Event, int]]) -> None:
     found = run(story)[0]
@@ -187,7 +188,7 @@ def test_the_sum_of_the_turns_and_of_what_no_turn_owns_is_the_session(story: lis
     assert abs(end.totals.output_audio_s - sum(r.output_audio_s for r in records)) < 1e-6
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(stories)
 def test_nothing_that_was_said_is_lost_or_told_twice(story: list[tuple[ev.Event, int]]) -> None:
     found = run(story)[0]
@@ -197,7 +198,7 @@ def test_nothing_that_was_said_is_lost_or_told_twice(story: list[tuple[ev.Event,
     assert sum(record.model_text.count("said") for record in records) + late == said
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(stories, st.integers(2, 5))
 def test_how_the_audio_is_cut_into_chunks_changes_nothing(story: list[tuple[ev.Event, int]], pieces: int) -> None:
     chopped: list[tuple[ev.Event, int]] = []

@@ -15,6 +15,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from opentelemetry.util.types import AttributeValue
 
+from support.examples import examples
 from voicespan.sdk import otlp
 from voicespan.sdk.span_bytes import span_bytes
 
@@ -49,7 +50,7 @@ spans = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(spans)
 def test_a_span_is_what_the_sdk_would_send(span: ReadableSpan) -> None:
     [resource_spans] = encode_spans([span]).resource_spans
