@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from voicespan_simulator.call import Call
 from voicespan_simulator.client_messages import (
+    INTERNAL_ERROR,
     INVALID_PAYLOAD,
     POLICY_VIOLATION,
     RefusedError,
@@ -30,7 +31,7 @@ from voicespan_simulator.line import Line
 from voicespan_simulator.pace import Pace
 from voicespan_simulator.profiles import bare_model_name, profile_of
 from voicespan_simulator.rest import generate_content
-from voicespan_simulator.scenario import Scenario
+from voicespan_simulator.scenario import Refusal, Scenario
 from voicespan_simulator.session import Session
 from voicespan_simulator.tokens import Tokens, text_tokens
 from voicespan_simulator.voice import Voice
@@ -125,8 +126,11 @@ def application(simulation: Simulation) -> Starlette:
 
 
 async def _live(simulation: Simulation, dialect: Dialect, socket: WebSocket) -> None:
-    await socket.accept()
     scenario = socket.headers.get(SCENARIO_HEADER, simulation.default_scenario)
+    if (played := simulation.scenarios.get(scenario)) and played.refusal:
+        await _refuse(socket, played.refusal)
+        return
+    await socket.accept()
     label = socket.headers.get(LABEL_HEADER, "")
     deed = ConnectionDeed(next(simulation.connections), label, dialect.name, scenario, time_ns())
     channel = WebSocketChannel(socket, deed)
@@ -149,6 +153,13 @@ async def _live(simulation: Simulation, dialect: Dialect, socket: WebSocket) -> 
         if simulation.diary.asked_for:
             deed.late_ms = round(simulation.lateness.worst_since(began) * 1000, 3)
             simulation.diary.write(deed)
+
+
+async def _refuse(socket: WebSocket, refusal: Refusal) -> None:
+    """Answers the upgrade as Google's front end does, with an error's JSON."""
+    error: JsonObject = {"code": refusal.status, "message": "The simulator takes no call.", "status": "REFUSED"}
+    after = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
+    await socket.send_denial_response(JSONResponse({"error": error}, refusal.status, after))
 
 
 def _call(
@@ -188,6 +199,9 @@ def _resumed(handles: Handles, handle: str, deed: ConnectionDeed) -> Conversatio
     if conversation is None or fate == "refused":
         deed.handle = "refused"
         raise RefusedError(INVALID_PAYLOAD, "Invalid session resumption handle.")
+    if fate == "unavailable":
+        deed.handle = "refused"
+        raise RefusedError(INTERNAL_ERROR, "The service is currently unavailable.")
     deed.handle, deed.dead = "resumed", fate == "dead"
     return conversation
 

@@ -17,6 +17,7 @@ from voicespan_simulator.wire_json import (
     pick_text,
 )
 
+INTERNAL_ERROR = 1011
 INVALID_PAYLOAD = 1007
 POLICY_VIOLATION = 1008
 _DEFAULT_RATE_HZ = 16_000

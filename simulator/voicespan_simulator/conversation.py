@@ -21,7 +21,7 @@ class Conversation:
     answers: int = 0
     ended_in: set[int] = field(default_factory=set)  # turns whose ending happened: once per call, also when resumed
 
-    dead_after: set[int] = field(default_factory=set)  # turns whose ending has had its dead connection already
+    resumed_after: set[int] = field(default_factory=set)  # turns whose ending has had its bad resumption already
 
     @property
     def next(self) -> Turn:
@@ -46,11 +46,11 @@ class Conversation:
         self.ended_in.add(self.next_turn - 1)
 
     def resumption(self) -> Resumption | None:
-        """What becomes of a connection that continues this; a dead one is dead once."""
-        for index in self.ended_in - self.dead_after:
+        """What becomes of a connection that continues this; but for a handle that is refused, once."""
+        for index in self.ended_in - self.resumed_after:
             ending = self.scenario.turn(index).ending
-            if ending is not None and ending.resumed == "dead":
-                self.dead_after.add(index)
+            if ending is not None and ending.resumed in {"dead", "unavailable"}:
+                self.resumed_after.add(index)
             if ending is not None and ending.resumed is not None:
                 return ending.resumed
         return None

@@ -60,6 +60,8 @@ class Exchange:
         self._prompt = self.call.conversation.context
         if plan.hold == "start":
             await self.call.line.pace.hold(seconds_of(len(self.call.voice.speak(plan.answer or Answer(plan.said)))))
+        if plan.withholds_handle:
+            await self.call.line.send(messages.withheld_handle())
         if plan.strange:
             self.call.deed.strange_messages += 1
             await self.call.line.send(messages.strange())
@@ -78,6 +80,11 @@ class Exchange:
         answer = plan.meanwhile or plan.answer_to([result.response for result in self._results])
         if await self._speak(answer):
             await self._complete("IDLE" if plan.filler else None)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether audio that comes now is more than the service can take: a tool runs."""
+        return self.plan.quiet_tools and bool(self._pending)
 
     def answered(self, response: FunctionResponse) -> bool:
         """Takes a tool's answer; False where no call waits for it. Vertex lets the id be left out."""
@@ -198,6 +205,7 @@ class Exchange:
             await self._open(thinks=not plan.calls)
         self._speaking = plan.hold in {"first_audio", "generation", "playback"}
         pcm = call.voice.speak(answer) if answer.audio else b""
+        pcm = pcm[: round(len(pcm) // 2 * answer.heard) * 2]
         length_s = seconds_of(len(pcm))
         steps = self._steps(answer, pcm)
         first_audio_at: float | None = None
@@ -240,7 +248,13 @@ class Exchange:
             return list(messages.transcript(call.profile, answer.text)) if transcribes else []
         return list(
             messages.spoken_answer(
-                call.profile, call.dialect, answer.text, pcm, transcribes=transcribes, single_sample=single_sample
+                call.profile,
+                call.dialect,
+                answer.text,
+                pcm,
+                transcribes=transcribes,
+                single_sample=single_sample,
+                whole=answer.whole,
             )
         )
 

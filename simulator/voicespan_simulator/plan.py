@@ -39,6 +39,8 @@ class Plan:
     complete_reason: str | None = None
     strange: bool = False
     interrupted_late: bool = False
+    withholds_handle: bool = False
+    quiet_tools: bool = False
 
     @property
     def spoken(self) -> bool:
@@ -75,6 +77,8 @@ def plan_of_turn(turn: Turn, functions: Collection[str], how: How) -> Plan:
         complete_reason=turn.complete_reason,
         strange=turn.strange,
         interrupted_late=turn.interrupted_late,
+        withholds_handle=turn.withholds_handle,
+        quiet_tools=turn.quiet_tools,
     )
 
 

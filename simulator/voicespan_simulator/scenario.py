@@ -12,7 +12,9 @@ Hold = Literal["start", "first_audio", "generation", "playback"]
 Instead = Literal["waiting", "empty", "mute", "deaf"]
 UsageReports = Literal["missing", "late", "audio_uncounted"]
 Transcripts = Literal["late", "after_turn"]
-Resumption = Literal["refused", "dead"]
+Resumption = Literal["refused", "unavailable", "dead"]
+# What comes where the setup's answer was due: nothing ever, or an error.
+Setup = Literal["mute", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,16 @@ class FunctionCall:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model says; without a clip the voice is a generic one of fitting length. `audio` False: words only."""
+    """What the model says; without a clip the voice is a generic one of fitting length. `audio` False: words only.
+
+    `heard` is the share of the audio that comes, though all the words do. `whole`: it comes in one message.
+    """
 
     text: str
     clip: str | None = None
     audio: bool = True
+    heard: float = 1.0
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ class GoAway:
 
     Earlier is in mid-answer after so many audio messages, or `in_tools`: when the calls were sent, before any is
     answered. `resumed` is what becomes of the next connection that presents a handle: its handle is `refused`, or it
-    is `dead`, which is to say that it is accepted and says nothing ever.
+    is `dead`, which is to say that it is accepted and says nothing ever, or the service is `unavailable`, once.
     """
 
     time_left_s: float
@@ -94,7 +101,8 @@ class Turn:
     words, not for speech. `filler` is said and closed as IN_PROGRESS. `meanwhile` is said while the tools run: they
     do not block, and the answer is a turn of its own. `complete_reason` goes on turnComplete. `strange`: a message of
     a kind that no client knows comes first. `interrupted_late`: who speaks next is taken to interrupt it, though it
-    is complete.
+    is complete. `withholds_handle`: there is none while it lasts, and that is told. `quiet_tools`: audio that comes
+    while its tools run ends the connection.
     """
 
     said: str
@@ -111,16 +119,36 @@ class Turn:
     complete_reason: str | None = None
     strange: bool = False
     interrupted_late: bool = False
+    withholds_handle: bool = False
+    quiet_tools: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The upgrade is answered with an HTTP status."""
+
+    status: int
+    retry_after_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """The turns of a call; each utterance of the user takes the next. A `greeting` comes before all of them."""
+    """The turns of a call; each utterance of the user takes the next. A `greeting` comes before all of them.
+
+    With a `refusal` or a `setup` no call ever begins.
+    """
 
     name: str
     description: str
     turns: tuple[Turn, ...]
     greeting: Answer | None = None
+    refusal: Refusal | None = None
+    setup: Setup | None = None
+
+    @property
+    def begins(self) -> bool:
+        """Whether a call can be held."""
+        return self.refusal is None and self.setup is None
 
     def turn(self, index: int) -> Turn:
         """The turn at an index; behind the end the last one again, without what ended or interrupted it."""

@@ -16,8 +16,10 @@ from voicespan_simulator.scenario import (
     Hold,
     Instead,
     Loss,
+    Refusal,
     Resumption,
     Scenario,
+    Setup,
     Stop,
     Transcripts,
     Turn,
@@ -54,9 +56,21 @@ def read_scenario(file: Traversable, clips: Collection[str]) -> Scenario:
         description=top.text("description"),
         turns=turns,
         greeting=_answer(top.table("greeting"), clips),
+        refusal=_refusal(top.table("refusal")),
+        setup=cast("Setup | None", top.choice("setup", get_args(Setup))),
     )
     top.finish()
     return scenario
+
+
+def _refusal(table: Table | None) -> Refusal | None:
+    if table is None:
+        return None
+    refusal = Refusal(int(table.number("status")), table.optional_count("retry_after_s"))
+    if not 400 <= refusal.status <= 599:
+        raise table.error("status", f"an HTTP status of an error is needed, not {refusal.status}")
+    table.finish()
+    return refusal
 
 
 def _turn(table: Table, clips: Collection[str]) -> Turn:
@@ -76,6 +90,8 @@ def _turn(table: Table, clips: Collection[str]) -> Turn:
         complete_reason=table.optional_text("complete_reason"),
         strange=table.flag("strange", default=False),
         interrupted_late=table.flag("interrupted_late", default=False),
+        withholds_handle=table.flag("withholds_handle", default=False),
+        quiet_tools=table.flag("quiet_tools", default=False),
     )
     if (turn.answer is None) is (turn.instead is None):
         raise table.error("answer", "a table with text is needed, or `instead`, and not both")
@@ -88,7 +104,15 @@ def _turn(table: Table, clips: Collection[str]) -> Turn:
 def _answer(table: Table | None, clips: Collection[str]) -> Answer | None:
     if table is None:
         return None
-    answer = Answer(table.text("text"), table.optional_text("clip"), table.flag("audio", default=True))
+    answer = Answer(
+        table.text("text"),
+        table.optional_text("clip"),
+        table.flag("audio", default=True),
+        table.optional_number("heard", 1.0),
+        table.flag("whole", default=False),
+    )
+    if not 0 < answer.heard <= 1:
+        raise table.error("heard", "a share of the audio is needed, above 0 and at most 1")
     if answer.clip is not None and answer.clip not in clips:
         raise table.error("clip", f"there is no clip {answer.clip!r}, only {', '.join(sorted(clips))}")
     table.finish()

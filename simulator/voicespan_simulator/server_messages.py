@@ -87,6 +87,11 @@ def resumption_update(handle: str, consumed_messages: int | None) -> JsonObject:
     return {"sessionResumptionUpdate": update}
 
 
+def withheld_handle() -> JsonObject:
+    """There is no handle now."""
+    return {"sessionResumptionUpdate": {"resumable": False}}
+
+
 def voice_activity(profile: Profile, kind: str, offset_s: float) -> Iterator[JsonObject]:
     """The user's activity, where the model tells of it; the offset is in audio received."""
     activity: JsonObject = {"voiceActivity": {"type": kind, "audioOffset": duration(offset_s)}}
@@ -151,10 +156,18 @@ def closing_of_tool_call(profile: Profile, *, transcribes: bool) -> Iterator[Ste
 
 
 def spoken_answer(
-    profile: Profile, dialect: Dialect, words: str, pcm: bytes, *, transcribes: bool, single_sample: bool
+    profile: Profile,
+    dialect: Dialect,
+    words: str,
+    pcm: bytes,
+    *,
+    transcribes: bool,
+    single_sample: bool,
+    whole: bool = False,
 ) -> Iterator[Step]:
     """The audio of an answer and its transcript, up to but without generationComplete."""
-    audio = _audio_messages(profile, pcm, single_sample=single_sample and profile.shape.single_sample_first)
+    single_sample = single_sample and profile.shape.single_sample_first
+    audio = [pcm] if whole else _audio_messages(profile, pcm, single_sample=single_sample)
     texts = _fragments(profile, words, len(audio)) if transcribes else []
     wait_s = profile.timing.first_audio_s
     ahead = _texts_ahead(profile.shape.transcript, texts, len(audio))

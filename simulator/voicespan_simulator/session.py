@@ -10,6 +10,7 @@ from voicespan_simulator import server_messages as messages
 from voicespan_simulator import usage
 from voicespan_simulator.call import Call, note_answer
 from voicespan_simulator.client_messages import (
+    INTERNAL_ERROR,
     POLICY_VIOLATION,
     ActivityEnd,
     ActivityStart,
@@ -31,7 +32,6 @@ from voicespan_simulator.profiles import Handle
 from voicespan_simulator.tokens import Tokens, text_tokens
 from voicespan_simulator.wire_json import JsonObject
 
-_INTERNAL_ERROR = 1011
 _AFTER_SETUP_S = 0.005
 
 _log = logging.getLogger(__name__)
@@ -53,6 +53,11 @@ class Session:
     async def begin(self) -> None:
         """Answers the setup."""
         call = self._call
+        if call.conversation.scenario.setup is not None:
+            call.dead = True
+            if call.conversation.scenario.setup == "error":
+                await call.line.send({"error": {"message": "The setup cannot be read.", "status": "INVALID_ARGUMENT"}})
+            return
         complete: JsonObject = {}
         if call.dialect.session_id:
             complete["sessionId"] = call.new_call_id()
@@ -83,6 +88,8 @@ class Session:
             return
         match message:
             case Audio():
+                if self._exchange is not None and self._exchange.disturbed:
+                    raise RefusedError(POLICY_VIOLATION, "Requested entity was not found.")
                 await self._hear(message)
             case AudioStreamEnd():
                 user = self._hearing.stream_end()
@@ -263,7 +270,7 @@ class Session:
             return
         if (error := playing.exception()) is not None:
             _log.error("the simulator failed in an exchange", exc_info=error)
-            self._call.line.close_later(0, _INTERNAL_ERROR, "Internal error encountered.")
+            self._call.line.close_later(0, INTERNAL_ERROR, "Internal error encountered.")
         elif playing is self._playing:
             self._play_what_waits()
 

@@ -40,6 +40,10 @@ class Table:
             raise self.error(key, f"a number of at least 0 is needed, not {value!r}")
         return float(value)
 
+    def optional_number(self, key: str, default: float) -> float:
+        """A number that may be missing."""
+        return self.number(key) if key in self._values else default
+
     def optional_count(self, key: str) -> int | None:
         """A whole number of at least 1, or None where the key is not there."""
         if key not in self._values:

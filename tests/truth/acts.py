@@ -52,9 +52,10 @@ class Case:
 
 
 def cases(scenarios: dict[str, Scenario]) -> list[Case]:
-    """Every scenario as it is written, unless the table below says otherwise, and further ways to play some."""
+    """Every scenario in which a call begins, as written or as the table below has it, and further ways to play."""
     own = {case.scenario for case in CASES if case.name == case.scenario}
-    return [_as_written(scenario) for name, scenario in scenarios.items() if name not in own] + list(CASES)
+    written = [_as_written(scenario) for name, scenario in scenarios.items() if name not in own and scenario.begins]
+    return written + list(CASES)
 
 
 def _as_written(scenario: Scenario) -> Case:
@@ -113,6 +114,7 @@ CASES = (
     Case("abrupt_loss", "abrupt_loss", "SAY CUT UP SAY TC", resumes=True),
     Case("dead_connection", "dead_connection", "SAY TC CUT UP SAY STALL STALL REDIAL UP SAY TC", resumes=True),
     Case("refused_handle", "refused_handle", "SAY TC CUT CUT UP SAY TC", resumes=True),
+    Case("unavailable", "unavailable", "SAY TC CUT CUT UP SAY TC", resumes=True),
     Case("go_away", "go_away", "SAY TC GA CUT UP SAY TC SAY TC", resumes=True),
     Case("go_away_in_tools", "go_away_in_tools", "SAY CALL GA OK1 TC CUT UP SAY TC", by_hand=True, resumes=True),
     Case("go_away_mid_answer", "go_away_mid_answer", "SAY GA TC CUT UP SAY TC", resumes=True),

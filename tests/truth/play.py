@@ -192,7 +192,14 @@ def _client(simulator: SimulatorProcess, trust: ssl.SSLContext, vertex: bool) ->
         http_options=types.HttpOptions(
             base_url=simulator.base_url,
             api_version="v1beta1" if vertex else "v1beta",
-            async_client_args={"ssl": trust, "ping_interval": None, "compression": None, "close_timeout": 2},
+            # An answer in one message is more than the megabyte that websockets takes by default.
+            async_client_args={
+                "ssl": trust,
+                "ping_interval": None,
+                "compression": None,
+                "close_timeout": 2,
+                "max_size": 16 << 20,
+            },
         ),
     )
 

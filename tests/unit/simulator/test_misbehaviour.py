@@ -1,12 +1,25 @@
 """What a scenario may ask for beyond a question and its answer: in the order in which it is sent."""
 
 import asyncio
+from typing import Literal
 
 import pytest
 
 from support.simulated_call import Caller, Dial
-from voicespan_simulator.client_messages import ClientContent, FunctionResponse, ToolResponse
-from voicespan_simulator.scenario import Answer, Close, FunctionCall, GoAway, Instead, Loss, Turn, UsageReports
+from voicespan_simulator.client_messages import Audio, ClientContent, FunctionResponse, RefusedError, Text, ToolResponse
+from voicespan_simulator.conversation import Conversation
+from voicespan_simulator.scenario import (
+    Answer,
+    Close,
+    FunctionCall,
+    GoAway,
+    Instead,
+    Loss,
+    Scenario,
+    Turn,
+    UsageReports,
+)
+from voicespan_simulator.tokens import Tokens
 from voicespan_simulator.wire_json import JsonValue, pick
 
 M38, M31 = "models/gemini-3.8-live", "models/gemini-3.1-flash-live-preview"
@@ -250,3 +263,53 @@ async def test_what_is_cut_short_is_in_the_deeds_as_far_as_it_was_sent(dial: Dia
     assert user.decided_s is not None
     assert user.ended_s - user.began_s == pytest.approx(1.0, abs=0.03)
     assert user.decided_s - user.ended_s == pytest.approx(1.05, abs=0.01)
+
+
+async def test_there_is_no_handle_while_an_answer_withholds_it(dial: Dial) -> None:
+    caller = dial(LATEST, [Turn("Hello.", ANSWER, withholds_handle=True)], sessionResumption={})
+    await caller.session.begin()
+    await caller.say()
+    await caller.heard.until("TC+usage")
+    await caller.heard.until("RU", 3)
+    updates = [pick(m, "sessionResumptionUpdate") for m in caller.heard.messages if "sessionResumptionUpdate" in m]
+    assert [pick(update, "resumable") for update in updates] == [True, False, True]
+    assert pick(updates[1], "newHandle") is None
+
+
+async def test_audio_in_the_midst_of_tools_that_need_quiet_ends_the_connection(dial: Dial) -> None:
+    caller = dial(LATEST, [Turn("Hello.", ANSWER, (SEARCH,), typed=True, quiet_tools=True)])
+    await caller.session.take(Text("Hello."))
+    await caller.heard.until("call")
+    with pytest.raises(RefusedError, match="Requested entity was not found"):
+        await caller.session.take(Audio(bytes(640), 16_000))
+    await respond(caller, 0)
+    await caller.session.take(Audio(bytes(640), 16_000))
+    await caller.heard.until("TC+usage")
+
+
+@pytest.mark.parametrize(
+    ("answer", "audio_messages", "seconds"),
+    [
+        (Answer("One two three.", "second", whole=True), 1, 1.0),
+        (Answer("One two three.", "second", heard=0.25), 4, 0.25),
+    ],
+)
+async def test_an_answer_in_one_message_and_one_that_is_cut_short(
+    dial: Dial, answer: Answer, audio_messages: int, seconds: float
+) -> None:
+    caller = dial(LATEST, [Turn("Hello.", answer)])
+    await caller.say()
+    await caller.heard.until("TC+usage")
+    assert caller.heard.kinds.count("A") == audio_messages
+    (turn,) = caller.call.deed.exchanges[0].turns
+    assert (turn.words, turn.audio_ms) == ("One two three.", seconds * 1000)
+
+
+@pytest.mark.parametrize(("setup", "said"), [("mute", []), ("error", ["{}"])])
+async def test_a_setup_that_is_not_taken(dial: Dial, setup: Literal["mute", "error"], said: list[str]) -> None:
+    scenario = Scenario("test", "a test", (SPEAKS,), setup=setup)
+    caller = dial(LATEST, conversation=Conversation(scenario, Tokens()))
+    await caller.session.begin()
+    await caller.say()
+    assert caller.heard.kinds == said
+    assert [list(message) for message in caller.heard.messages] == [["error"]] * len(said)

@@ -69,7 +69,13 @@ def test_behind_its_end_a_scenario_repeats_the_last_turn_without_its_ending(tmp_
         (GOOD + 'transcripts = "never"', "mine.toml: turns[0].transcripts: one of late, after_turn is needed"),
         (GOOD + 'calls = [{ name = "f", cancel = "now" }]', "calls[0].cancel: one of before_answer, after_answer"),
         (GOOD + 'filler = { clip = "hi" }', "mine.toml: turns[0].filler.text: a text is needed"),
-        (GOOD + 'ending = { kind = "loss", resumed = "late" }', "ending.resumed: one of refused, dead is needed"),
+        (
+            GOOD + 'ending = { kind = "loss", resumed = "late" }',
+            "ending.resumed: one of refused, unavailable, dead is",
+        ),
+        ("refusal = { status = 200 }" + GOOD, "mine.toml: refusal.status: an HTTP status of an error is needed"),
+        ('setup = "slow"' + GOOD, "mine.toml: setup: one of mute, error is needed"),
+        (GOOD.replace('clip = "hi"', "heard = 0"), "mine.toml: turns[0].answer.heard: a share of the audio is needed"),
         (GOOD + 'ending = { kind = "stop" }', "ending.after_audio_messages: what stops stops in mid-answer"),
         (
             GOOD + 'ending = { kind = "loss", in_tools = true, after_audio_messages = 1 }',
