@@ -14,6 +14,7 @@ from voicespan_server import __version__, interpreter, loop_lag, rest, voice
 from voicespan_server.access.admission import SAMPLE_EVERY_S
 from voicespan_server.drain import end_with_parent
 from voicespan_server.environment import read_environment
+from voicespan_server.quiet_logs import keep_frames_out_of_logs
 from voicespan_server.server import Server
 from voicespan_server.settings import Settings, load_settings
 from voicespan_server.warm_up import warm_up
@@ -33,6 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     if settings is None:
         read_environment()
+    keep_frames_out_of_logs()
     server = Server(settings or load_settings())
 
     @asynccontextmanager

@@ -329,8 +329,12 @@ class Call:
             self.tell(message)
         if isinstance(operation, op.EndTurn | op.EndSession):
             self._count_cost()
-        if isinstance(operation, op.Stalled):
-            self._on_stall(operation)
+        match operation:
+            case op.Stalled():
+                self._on_stall(operation)
+            case op.Odd(anomaly=op.Anomaly.ANSWER_CUT_SHORT):
+                turn = self._session.totals.turns
+                self.tell(p.warning("answer_cut_short", "the model's service cut the answer short", turn=turn))
 
     def _count_cost(self) -> None:
         meter, cost_usd = self._bounds.meter, self._session.cost_usd

@@ -212,13 +212,17 @@ class Pong(ServerMessage):
 
 
 class Warning(ServerMessage):  # noqa: A001 - its name in the protocol
-    """Something is not as it should be, and the call goes on. `ms` of audio were dropped; `kind` is a stall's."""
+    """Something is not as it should be, and the call goes on.
+
+    `ms` of audio were dropped; `kind` is a stall's; `turn` is the one that it is about.
+    """
 
     type: Literal["warning"]
     code: str
     message: str
     ms: int | None = None
     kind: str | None = None
+    turn: int | None = None
 
 
 class Error(ServerMessage):

@@ -371,6 +371,8 @@ class Lifecycle:
         if turn.first_output_ns is None and turn.cause is None and not turn.waiting and event.reason is None:
             turn.stalled_ns = None
             self._found_stall(turn, StallKind.EMPTY_TURN, now)
+        if turn.cut_short:
+            self._ops.append(op.Odd(now, Anomaly.ANSWER_CUT_SHORT))
         self._retire(now)
 
     # --- stalls ---------------------------------------------------------------------------------------------------

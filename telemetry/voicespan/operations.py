@@ -80,13 +80,14 @@ class StallKind(StrEnum):
 
 
 class Anomaly(StrEnum):
-    """What should not have come, and belongs to no turn."""
+    """What should not have come, or not so."""
 
     DUPLICATE_TOOL_CALL = "duplicate_tool_call"
     TOOL_RESPONSE_WITHOUT_CALL = "tool_response_without_call"
     TURN_COMPLETE_WITHOUT_TURN = "turn_complete_without_turn"
     LATE_TRANSCRIPT = "late_transcript"
     UNREADABLE_MESSAGE = "unreadable_message"
+    ANSWER_CUT_SHORT = "answer_cut_short"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,9 +36,17 @@ class Transcript:
     def __bool__(self) -> bool:
         return self._length > 0
 
+    def __len__(self) -> int:
+        return self._length
+
     def __str__(self) -> str:
         return "".join(self._pieces).strip()
 
+
+# Speech has some fifteen characters a second, less in scripts of syllables or words; nobody speaks twice as fast.
+FASTEST_CHARS_PER_S = 30
+# Shorter answers say too little of how fast they are spoken.
+SENTENCE_CHARS = 40
 
 # A mark this much older than the newest is about something else: a microphone that was muted a while ago.
 STALE_NS = 5_000_000_000
@@ -225,6 +233,13 @@ class Turn:
     def owes_usage(self) -> bool:
         """Whether the provider has reported nothing for it."""
         return self.usage is None and self.report is None
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether there is far less of its audio than its words take to say, though nobody interrupted it."""
+        said = len(self.model_text)
+        audio_s = self.answer.audio_s
+        return self.cause is None and said >= SENTENCE_CHARS and 0 < audio_s * FASTEST_CHARS_PER_S < said
 
     def end_ns(self, now: int) -> int:
         """The end of its generation, or of its last tool; `now` where neither was seen."""

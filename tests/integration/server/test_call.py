@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 from google.genai import types
 
+from support.call_bench import Client
 from support.telling import IDENTITY, MODEL, Recorder
 from voicespan import VoiceSession
 from voicespan.events import Close
@@ -19,36 +20,6 @@ from voicespan_server.live import Upstream
 from voicespan_server.places.embedded import EmbeddedPlaces
 from voicespan_server.settings import Settings
 from voicespan_server.tools import Toolbox
-
-
-class Client:
-    """A client's socket: what it sends is queued by the test, what it is sent is kept."""
-
-    def __init__(self) -> None:
-        self.incoming: asyncio.Queue[str | bytes | HungUp] = asyncio.Queue()
-        self.sent: list[str | bytes] = []
-        self.reads = asyncio.Event()
-        self.reads.set()
-
-    async def receive(self) -> str | bytes:
-        item = await self.incoming.get()
-        if isinstance(item, HungUp):
-            raise item
-        return item
-
-    def take_audio(self, *_: object) -> None:
-        pass
-
-    def write_audio(self, _: bytes) -> bool:
-        return False
-
-    async def send_text(self, text: str) -> None:
-        await self.reads.wait()
-        self.sent.append(text)
-
-    async def send_audio(self, data: bytes) -> None:
-        await self.reads.wait()
-        self.sent.append(data)
 
 
 class Live:
