@@ -59,7 +59,7 @@ def upgrade_answer(key: str, *extra: str) -> bytes:
 
 def connected(kind: type[C], *, answer_then: bytes = b"", cut_answer_at: int | None = None) -> C:
     """A connection whose upgrade was answered, with some bytes right behind the answer."""
-    protocol = ClientProtocol(parse_uri("wss://service.test/live"), max_size=1 << 20)
+    protocol = ClientProtocol(parse_uri("wss://service.test/live"), max_size=16 << 20)
     connection = kind(protocol, ping_interval=None, max_queue=None)
     connection.connection_made(Transport())
     connection.request = protocol.connect()

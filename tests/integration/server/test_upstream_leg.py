@@ -207,6 +207,6 @@ async def test_a_message_that_is_too_long_ends_the_connection_as_ever() -> None:
     leg = connected(UpstreamLeg)
     Heard(leg)
     # Longer than what is put together here, and than what websockets was told to take.
-    leg.data_received(b"\x82\x7f" + (2 << 20).to_bytes(8, "big") + b"{" * 1000)
+    leg.data_received(b"\x82\x7f" + (17 << 20).to_bytes(8, "big") + b"{" * 1000)
     (close,) = sent_by(leg)
     assert (close.opcode, bytes(close.data[:2])) == (Opcode.CLOSE, (1009).to_bytes(2, "big"))
