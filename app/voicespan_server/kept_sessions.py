@@ -27,11 +27,11 @@ TAKE_OVER_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the next call of a session needs of the one before it. `owner` is the key that the client had, if any."""
+    """What the next call of a session needs of the one before it. `owner` is the key that the client had."""
 
     session_id: str
     user_id: str | None
-    owner: str | None
+    owner: str
     handle: Handle | None
     span: SpanContext
     outcomes: Outcomes

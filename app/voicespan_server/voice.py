@@ -204,7 +204,8 @@ async def _hold(socket: Socket, entered: Entered, server: Server) -> None:
         kept = None
         if ended is not None and ended.may_go_on:
             context = trace.get_current_span(session.context).get_span_context()
-            kept = Kept(identity.session_id, identity.user_id, identity.key_id, call.handle, context, call.outcomes)
+            owner = entered.caller.key_id
+            kept = Kept(identity.session_id, identity.user_id, owner, call.handle, context, call.outcomes)
         server.kept_sessions.close(token, kept)
         telemetry.score_session(identity.session_id, call.outcomes)
     await socket.close(ended.close)
