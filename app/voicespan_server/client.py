@@ -14,7 +14,7 @@ import json
 import time
 import wave
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -300,7 +300,8 @@ async def _begin(socket: ClientConnection, user_id: str | None, turns: str, resu
     if user_id:
         hello["user"] = {"id_hash": user_id}
     try:
-        await socket.send(json.dumps(hello))
+        with suppress(ConnectionClosed):  # refused before a hello: why, is still to be read
+            await socket.send(json.dumps(hello))
         while True:
             received = await socket.recv()
             if isinstance(received, bytes):

@@ -89,8 +89,10 @@ class ServerProcess:
         self.process.send_signal(number)
         return self.process.wait(20)
 
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
+        with urllib.request.urlopen(
+            urllib.request.Request(self.url + path, headers=dict(headers or {})), timeout=10
+        ) as answer:
             return json.load(answer)
 
     def post(self, path: str, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Any:

@@ -1,0 +1,1 @@
+"""Admission: whether calls that run notice how many are refused."""
