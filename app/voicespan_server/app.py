@@ -15,14 +15,13 @@ from voicespan_server.access.admission import SAMPLE_EVERY_S
 from voicespan_server.drain import end_with_parent
 from voicespan_server.environment import read_environment
 from voicespan_server.quiet_logs import keep_frames_out_of_logs
+from voicespan_server.rest.request_spans import SECRET_HEADERS, without_query
 from voicespan_server.server import Server
 from voicespan_server.settings import Settings, load_settings
 from voicespan_server.warm_up import warm_up
 
 # The voice socket is told by its own spans; instrumented, it would make one for every frame.
 UNTRACED = (voice.PATH, *rest.UNTRACED)
-# Where somebody has OpenTelemetry record headers (OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST=.*).
-SECRET_HEADERS = ["authorization", "cookie", "sec-websocket-protocol", "x-goog-api-key"]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -79,5 +78,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         meter_provider=server.pipeline.meter_provider,
         exclude_spans=["receive", "send"],
         http_capture_headers_sanitize_fields=SECRET_HEADERS,
+        server_request_hook=without_query,
     )
     return app
