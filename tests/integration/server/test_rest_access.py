@@ -124,6 +124,13 @@ async def test_without_keys_only_this_machines_own_pages_are_served(
     assert (await unkeyed.client.get("/v1/traces", headers=headers)).status_code == status
 
 
+async def test_without_keys_what_comes_in_on_another_address_is_refused(unkeyed: Api) -> None:
+    # Whoever runs uvicorn itself may bind it to any address, and a client may name any host.
+    url = "http://192.168.1.4:8000/v1/traces"
+    answer = await unkeyed.client.get(url, headers={"Host": "localhost:8000"})
+    assert (answer.status_code, "this machine alone" in answer.json()["detail"]) == (403, True)
+
+
 async def test_cors_lets_in_whom_the_allow_list_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     async with api(monkeypatch, tmp_path, api_keys=KEYS, allowed_origins="https://app.example.com") as found:

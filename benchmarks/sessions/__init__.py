@@ -1,0 +1,1 @@
+"""Lists and sums over many stored sessions."""
