@@ -24,6 +24,8 @@ _KINDS = {
 }
 # SpanFlags: whether the parent (of a link: the other span) is another process's is known, and whether it is.
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
+# Texts of so few characters come again: ids, names, words of an enumeration.
+SHORT = 64
 _UINT64, _INT64 = (1 << 64) - 1, 1 << 63
 
 logger = logging.getLogger(__name__)
@@ -99,11 +101,19 @@ def _attributes(tag: bytes, attributes: Mapping[str, object]) -> Iterable[bytes]
     """Each as a field; one that cannot be written is left out, as the SDK does, and said."""
     for key, value in attributes.items():
         try:
+            if type(value) is str and len(value) <= SHORT:
+                yield _short(tag, key, value)
+                continue
             pair = _key(key) + field(b"\x12", _any(value))
         except (ValueError, TypeError) as error:
             logger.error("attribute %r is left out: %s", key, error)
         else:
             yield field(tag, pair)
+
+
+@lru_cache(maxsize=1024)
+def _short(tag: bytes, key: str, value: str) -> bytes:
+    return field(tag, _key(key) + field(b"\x12", _any(value)))
 
 
 @lru_cache(maxsize=1024)

@@ -145,8 +145,7 @@ class Writer:
                     items += item
         if self._pending:
             self._wake.set()
-        opened = [item.frozen() for item in items if isinstance(item, OpenSpan)]
-        taken.work.add(self._encoded(items), self._encoded(opened), self._noted)
+        taken.work.add(self._encoded(items), self._encoded(_still_open(items)), self._noted)
         if overflow := taken.work.records[:-MAX_PENDING]:
             del taken.work.records[: len(overflow)]
             self._drop(len(overflow))
@@ -203,6 +202,13 @@ class Writer:
         if count and time.monotonic() - self._told_s >= LOG_DROPS_EVERY_S:
             self._told_s = time.monotonic()
             logger.warning("the store cannot keep up: the oldest records are dropped (%d so far)", self.dropped)
+
+
+def _still_open(items: Sequence[Item]) -> list[ReadableSpan]:
+    """What began, or went on, and has not ended: each once, as it was noted last."""
+    ended = {item.context.span_id for item in items if isinstance(item, ReadableSpan) and item.context}
+    notes = {item.span.context.span_id: item for item in items if isinstance(item, OpenSpan) and item.span.context}
+    return [note.frozen() for span_id, note in notes.items() if span_id not in ended]
 
 
 @dataclass(slots=True)
