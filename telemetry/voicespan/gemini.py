@@ -22,12 +22,16 @@ _RATE = re.compile(r"rate=(\d+)")
 class GeminiTranslator:
     """One session's messages to events.
 
-    `non_blocking` names the functions that were declared so. It keeps count of calls that came without an id, as they
+    `non_blocking` names the functions that were declared so. Without `sound` the model's audio is told by its length
+    alone, which will do for a session that is not recorded. It keeps count of calls that came without an id, as they
     may on Vertex, and of whether the current answer has sounded yet.
     """
 
-    def __init__(self, non_blocking: Collection[str] = ()) -> None:
+    __slots__ = ("_non_blocking", "_sound", "_sounded", "_unnamed_calls")
+
+    def __init__(self, non_blocking: Collection[str] = (), *, sound: bool = True) -> None:
         self._non_blocking = frozenset(non_blocking)
+        self._sound = sound
         self._unnamed_calls = 0
         self._sounded = False
 
@@ -81,6 +85,8 @@ class GeminiTranslator:
 
     def audio(self, pcm: bytes, mime_type: str | None) -> Event:
         """What a message says that holds this chunk of audio and nothing else, for programs that read it themselves."""
+        if self._sounded and not self._sound:
+            return _more_audio(len(pcm), mime_type)
         rate_hz = _rate_hz(mime_type)
         duration_s = len(pcm) / 2 / rate_hz
         if self._sounded:
@@ -88,7 +94,10 @@ class GeminiTranslator:
         # Only the first chunks of an answer are looked into.
         silence_s = leading_silence_s(pcm, rate_hz)
         self._sounded = silence_s is not None
-        return ev.ModelAudio(duration_s, duration_s if silence_s is None else silence_s, pcm, rate_hz)
+        silence_s = duration_s if silence_s is None else silence_s
+        return (
+            ev.ModelAudio(duration_s, silence_s, pcm, rate_hz) if self._sound else ev.ModelAudio(duration_s, silence_s)
+        )
 
     def _content(self, content: types.LiveServerContent, found: list[Event]) -> None:
         if (heard := content.input_transcription) and heard.text:
@@ -196,6 +205,12 @@ def _by_modality(details: Iterable[types.ModalityTokenCount] | None) -> dict[str
             name = detail.modality.value
             counts[name] = counts.get(name, 0) + detail.token_count
     return counts
+
+
+@lru_cache(maxsize=256)
+def _more_audio(size_bytes: int, mime_type: str | None) -> ev.ModelAudio:
+    """Chunks are of a few sizes, and to make an event takes as long as all else that is done with it."""
+    return ev.ModelAudio(size_bytes / 2 / _rate_hz(mime_type))
 
 
 @lru_cache(maxsize=16)

@@ -48,12 +48,12 @@ class Connection:
         "_audio",
         "_audio_sent",
         "_call",
+        "_events",
         "_feed",
         "_mime_type",
         "_sender",
         "_session",
         "_setup",
-        "_translator",
         "_unsent",
         "live",
     )
@@ -64,7 +64,7 @@ class Connection:
         self._feed = call.session.feed
         self._audio_sent = call.session.audio_sent
         self._setup = setup
-        self._translator = GeminiTranslator(setup.non_blocking)
+        self._events = GeminiTranslator(setup.non_blocking, sound=call.session.recorded).events
         self._sender = Sender(seeds_history=setup.seeds_history)
         self._unsent: list[Unsent] = []
         self._mime_type: str | None = None
@@ -139,10 +139,10 @@ class Connection:
             update = message.session_resumption_update
             if update and update.new_handle and update.resumable and self._setup.resumable:
                 self._call.remember(update.new_handle)
-            for event in self._translator.events(message):
-                if isinstance(event, ev.ToolCall):
+            for event in self._events(message):
+                if type(event) is ev.ToolCall:
                     self._sender.called(event)
-                elif isinstance(event, ev.GoAway):
+                elif type(event) is ev.GoAway:
                     self._call.going_away = True
                 self._feed(event)
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on

@@ -61,6 +61,11 @@ class Lifecycle:
         """The turn whose answer is being received, from 1; None between turns."""
         return self._turn.index if self._turn else None
 
+    def goes_on(self, event: ev.Event) -> bool:
+        """Whether an event is more of the answer that is being received: nothing to look for first, nothing due."""
+        turn = self._turn
+        return turn is not None and turn.interrupted_ns is None and isinstance(event, ev.OUTPUTS)
+
     def wants_end_of_speech(self, event: ev.Event, at_ns: int) -> bool:
         """Whether to look first for the end of speech, which nobody marked.
 
@@ -120,6 +125,8 @@ class Lifecycle:
             self._look_for_stall(at_ns)
         self._stepped_ns = at_ns
         self._apply(event, at_ns)
+        if not self._ops:
+            return []
         done, self._ops = self._ops, []
         return done
 

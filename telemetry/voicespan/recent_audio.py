@@ -43,35 +43,40 @@ class RecentAudio:
     At 16 kHz some 16 and 45 KB at most, while a microphone is open; next to nothing where none is.
     """
 
-    __slots__ = ("_before", "_end", "_frames", "_kept", "_plan", "_rest", "_sent_ns", "_thinned", "_whole")
+    __slots__ = ("_before", "_end", "_frames", "_kept", "_plan", "_rest", "_room", "_sent_ns", "_thinned")
 
     def __init__(self, rate_hz: int) -> None:
         self._plan = _plan(rate_hz)
-        self._before = self._whole = 0
+        self._before = 0
+        self._room = self._plan.whole_bytes
         self.clear()
 
     def clear(self) -> None:
         """What was searched belongs to a turn that has begun."""
-        self._before += self._whole  # bytes, ever
-        self._frames: list[bytes] = []  # those that are whole yet
-        self._whole = 0  # bytes in them
+        self._let_go()
         self._rest = b""  # what was too little for a block
         self._thinned: deque[_Thinned] = deque()
         self._kept = self._end = 0  # blocks in these; bytes since the last clear that are
         self._sent_ns = array("q", (0,))  # when the frame before, and each frame that is whole yet, was sent
 
+    def _let_go(self) -> None:
+        """Of the frames that are whole yet."""
+        self._before += self._plan.whole_bytes - self._room  # bytes, ever
+        self._frames: list[bytes] = []
+        self._room = self._plan.whole_bytes  # for so many more
+
     def add(self, pcm: bytes, sent_ns: int) -> None:
         """A frame that was sent at `sent_ns`, which is when its last sample was spoken."""
         self._frames.append(pcm)
         self._sent_ns.append(sent_ns)
-        self._whole += len(pcm)
-        if self._whole >= self._plan.whole_bytes:
+        self._room -= len(pcm)
+        if self._room <= 0:
             self._thin_out()
 
     @property
     def duration_s(self) -> float:
         """Of all that was sent, ever."""
-        return (self._before + self._whole) / self._plan.bytes_per_s
+        return (self._before + self._plan.whole_bytes - self._room) / self._plan.bytes_per_s
 
     def end_of_speech_ns(self) -> int | None:
         """When speech ended; None where there was none, or where it cannot be told from the background."""
@@ -91,17 +96,16 @@ class RecentAudio:
         pcm = b"".join((self._rest, *self._frames))
         blocks = len(pcm) // plan.block_bytes
         whole = blocks * plan.block_bytes
-        self._rest = pcm[whole:]
+        self._rest, pcm = pcm[whole:], pcm[:whole]
         ends = array("q", accumulate(map(len, self._frames), initial=self._end))
-        samples = tuple(pcm[first : whole : plan.every_bytes] for first in plan.first_bytes)
+        samples = tuple(map(pcm.__getitem__, plan.slices))
         self._thinned.append(_Thinned(blocks, samples, ends, self._sent_ns))
         self._kept += blocks
         while self._kept - self._thinned[0].blocks >= BLOCKS:
             self._kept -= self._thinned.popleft().blocks
         self._end = ends[-1]
         self._sent_ns = self._sent_ns[-1:]
-        self._before += self._whole
-        self._frames, self._whole = [], 0
+        self._let_go()
 
     def _ended_ns(self, block: int) -> int:
         """When the last sample of so many blocks was spoken.
@@ -137,15 +141,14 @@ def _blocks(low: bytes, high: bytes) -> Iterator[tuple[int, ...]]:
 class _Plan(NamedTuple):
     """How audio of a rate is thinned out; all in bytes.
 
-    The first samples of pairs stand so far apart; `first_bytes` is where the low and the high bytes of these, and of
-    the second samples for the voice and for high sounds, begin.
+    The slices are of the low and of the high bytes of the first samples of pairs, then of the second ones, for the
+    voice and for high sounds.
     """
 
     bytes_per_s: int
     whole_bytes: int
     block_bytes: int
-    every_bytes: int
-    first_bytes: tuple[int, ...]
+    slices: tuple[slice, ...]
 
 
 @cache
@@ -153,5 +156,5 @@ def _plan(rate_hz: int) -> _Plan:
     every = 2 * max(2, round(rate_hz * BLOCK_S / PAIRS))
     high = 2 * max(1, round(rate_hz * HIGH_S))
     voice = max(high, 2 * round(rate_hz * VOICE_S))
-    first_bytes = (0, 1, voice, voice + 1, high, high + 1)
-    return _Plan(2 * rate_hz, round(2 * rate_hz * WHOLE_S), every * PAIRS, every, first_bytes)
+    slices = tuple(slice(first, None, every) for first in (0, 1, voice, voice + 1, high, high + 1))
+    return _Plan(2 * rate_hz, round(2 * rate_hz * WHOLE_S), every * PAIRS, slices)

@@ -14,7 +14,7 @@ Nothing here raises into the call or waits for anything. Not thread-safe: one se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter_ns, time_ns
 
 from opentelemetry._logs import Logger
@@ -102,6 +102,11 @@ class VoiceSession:
         return self._spans.context
 
     @property
+    def recorded(self) -> bool:
+        """Whether the sound of its turns is kept."""
+        return self._recorder is not None
+
+    @property
     def trace_id(self) -> str:
         """32 hex digits."""
         return self._spans.trace_id
@@ -155,29 +160,36 @@ class VoiceSession:
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
             report(error)
 
-    @guarded(default=None)
     def feed(self, event: Event, at_ns: int | None = None) -> None:
         """Something happened, now or at `at_ns`."""
-        now_ns = self.now_ns() if at_ns is None else at_ns
-        output = isinstance(event, ev.OUTPUTS)
-        if self._lifecycle.wants_end_of_speech(event, now_ns):
-            self._search_end_of_speech()
-        elif (from_ns := self._lifecycle.listens_from_ns) is not None and from_ns <= now_ns:
-            self._search_end_of_speech()
+        try:  # guarded here, as in `audio_sent`
+            now_ns = self.now_ns() if at_ns is None else at_ns
+            goes_on = self._lifecycle.goes_on(event)
+            if not goes_on:
+                self._listen(event, now_ns)
+            if operations := self._lifecycle.step(event, now_ns):
+                self._carry_out(operations, event)
+            if self._recorder is not None:
+                self._recorder.happened(event, now_ns, self._lifecycle.turn_index)
+            # An answer that goes on only puts off what is due, so a timer that is set comes early at worst.
+            if not goes_on or self._timer is None:
+                self._schedule()
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
+            report(error)
+
+    def _listen(self, event: Event, now_ns: int) -> None:
+        """Look for the end of speech first, where that is due."""
+        if not self._lifecycle.wants_end_of_speech(event, now_ns):
+            from_ns = self._lifecycle.listens_from_ns
+            if from_ns is None or from_ns > now_ns:
+                return
             self._lifecycle.listened(now_ns)
-        self._step(event, now_ns)
-        if self._recorder:
-            self._recorder.happened(event, now_ns, self._lifecycle.turn_index)
-        # An output only puts off what is due, so a timer that is set comes early at worst.
-        if self._timer is None or not output:
-            self._schedule()
-
-    def _search_end_of_speech(self) -> None:
         if ended_ns := self._recent.end_of_speech_ns():
-            self._step(ev.EndOfSpeech(), ended_ns)
+            ended = ev.EndOfSpeech()
+            self._carry_out(self._lifecycle.step(ended, ended_ns), ended)
 
-    def _step(self, event: Event, at_ns: int) -> None:
-        for operation in self._lifecycle.step(event, at_ns):
+    def _carry_out(self, operations: Iterable[Operation], event: Event) -> None:
+        for operation in operations:
             if isinstance(operation, StartTurn) and not isinstance(event, ev.Interrupted):
                 # What was heard so far is this turn's; of an utterance that was taken back, more is to come.
                 self._recent.clear()

@@ -159,7 +159,7 @@ class Turn:
             self.book_report()
             if len(self.records) < MAX_GENERATIONS_IN_RECORD:
                 self.records.append(op.GenerationRecord(self._generation_start_ns(now), now))
-        self.generation_goes_on(now)
+        self._generated_until_ns = now
         if self.first_output_ns is None:
             self.first_output_ns = now
         self.last_output_ns = now
@@ -172,7 +172,7 @@ class Turn:
             self._book_tools(now)
 
     def generation_goes_on(self, until: int) -> None:
-        """The current generation lasted until then at least; called for every output, so a number is all it costs."""
+        """The current generation lasted until then at least."""
         self._generated_until_ns = until
 
     def _end_generation(self) -> None:
