@@ -97,13 +97,15 @@ class RecentAudio:
         blocks = len(pcm) // plan.block_bytes
         whole = blocks * plan.block_bytes
         self._rest, pcm = pcm[whole:], pcm[:whole]
-        ends = array("q", accumulate(map(len, self._frames), initial=self._end))
+        sizes = tuple(map(len, self._frames))
+        if sizes and sizes.count(sizes[0]) == len(sizes):
+            sizes = sizes[:1] * len(sizes)  # of one number instead of as many
+        begin, self._end = self._end, self._end + sum(sizes)
         samples = tuple(map(pcm.__getitem__, plan.slices))
-        self._thinned.append(_Thinned(blocks, samples, ends, self._sent_ns))
+        self._thinned.append(_Thinned(blocks, samples, begin, self._end, sizes, self._sent_ns))
         self._kept += blocks
         while self._kept - self._thinned[0].blocks >= BLOCKS:
             self._kept -= self._thinned.popleft().blocks
-        self._end = ends[-1]
         self._sent_ns = self._sent_ns[-1:]
         self._let_go()
 
@@ -113,21 +115,24 @@ class RecentAudio:
         Never before the frame ahead of it was sent, since a client may send in bursts.
         """
         end = block * self._plan.block_bytes
-        thinned = next(thinned for thinned in self._thinned if thinned.ends[-1] >= end)
-        frame = bisect_left(thinned.ends, end)
-        late_ns = (thinned.ends[frame] - end) * 1_000_000_000 // self._plan.bytes_per_s
+        thinned = next(thinned for thinned in self._thinned if thinned.end >= end)
+        ends = list(accumulate(thinned.sizes, initial=thinned.begin))
+        frame = bisect_left(ends, end)
+        late_ns = (ends[frame] - end) * 1_000_000_000 // self._plan.bytes_per_s
         return max(thinned.sent_ns[frame] - late_ns, thinned.sent_ns[frame - 1] if frame else 0)
 
 
 class _Thinned(NamedTuple):
     """Some audio: the bytes of the samples in pairs, each kind by itself, as a slice takes them, and its frames.
 
-    These by where they end and when they were sent, and before them the same of the frame before.
+    It lies between these bytes since the last clear. The first time is when the frame before it was sent.
     """
 
     blocks: int
     samples: tuple[bytes, ...]
-    ends: array[int]
+    begin: int
+    end: int
+    sizes: tuple[int, ...]
     sent_ns: array[int]
 
 
