@@ -192,9 +192,8 @@ def idle_kib(load: LoadProcess, kind: Kind, sizes: tuple[int, int]) -> float:
 
 def print_rows(rows: Sequence[Row]) -> None:
     """The table."""
-    print(
-        f"\n{'':<26}{'sessions':>9}{'us/frame':>10}{'range':>14}{'per core':>10}{'load':>6}  latency at that load, ms: up p50 p99, down p50 p99"
-    )
+    print(f"\n{'':<26}{'sessions':>9}{'us/frame':>10}{'range':>14}{'per core':>10}{'load':>6}", end="")
+    print("  latency at that load in ms: up p50 and p99, down p50 and p99")
     for row in rows:
         if not row.runs:
             print(f"{row.kind.name:<26} no run delivered all")
