@@ -2,7 +2,7 @@
 PYTHON_BIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test truth chaos pipeline bench-telemetry bench-acoustic bench-admission verify-live check docs lock clean runtime dev
+.PHONY: help demo test truth chaos pipeline bench-telemetry bench-acoustic bench-relay bench-admission verify-live check docs lock clean runtime dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench-telemetry: dev ## what instrumentation costs a program; JSON=FILE keeps th
 
 bench-acoustic: dev ## how well the end of the user's speech is found; needs espeak-ng; ARGS goes to it
 	$(PYTHON_BIN) -m benchmarks.acoustic $(ARGS)
+
+bench-relay: dev ## sessions per core, beside other relays; JSON=FILE keeps the numbers, ARGS=--short for a minute of it
+	$(PYTHON_BIN) -m benchmarks.relay $(if $(JSON),--json $(JSON)) $(ARGS)
 
 bench-admission: dev ## what running calls notice while twice as many are refused; ARGS="--cap 20 --seconds 20"
 	PYTHONPATH=tests $(PYTHON_BIN) -m benchmarks.admission $(ARGS)
