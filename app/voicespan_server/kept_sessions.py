@@ -27,7 +27,7 @@ TAKE_OVER_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the next call of a session needs of the one before it. `owner` is the key that the client had."""
+    """What the next call of a session needs of the one before. `owner` is the id of the key that let the client in."""
 
     session_id: str
     user_id: str | None

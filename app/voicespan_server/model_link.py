@@ -87,6 +87,7 @@ class ModelLink:
         self._going_away = False
         self._stalled = False
         self._in_activity = False
+        self._unsent: Item | None = None  # it was told, and will be sent over the next connection
 
     def going_away(self) -> None:
         """The service will cut the connection: leave it when nobody speaks, answers or works."""
@@ -223,31 +224,42 @@ class ModelLink:
         try:
             await self._send_item(connection, item)
         except ConnectionFailed:
+            self._unsent = item
             if dropped_s := self._uplink.put_back(item):
                 self._host.on_input_dropped(dropped_s)
             raise
 
     async def _send_item(self, connection: LiveConnection, item: Item) -> None:
-        # Told when it was sent: what could not be sent is sent again.
+        if isinstance(item, bytes):
+            await connection.send_audio(item)
+            self._session.audio_sent(item)
+            return
+        # Told before it is sent, for the answer may be read while the send still waits; and told once.
+        if item is not self._unsent:
+            self._tell_telemetry(item)
         match item:
-            case bytes():
-                await connection.send_audio(item)
-                self._session.audio_sent(item)
             case p.Text(text=text):
                 await connection.send_text(text)
-                self._session.feed(ev.UserText(text))
             case p.Image(data=data, mime=mime):
                 await connection.send_image(data, mime)
             case p.AudioEnd():
                 await connection.end_audio()
-                self._session.feed(ev.AudioStreamEnd())
             case p.ActivityStart():
                 await connection.start_activity()
                 self._in_activity = True
-                self._session.feed(ev.ActivityStart("client"))
             case p.ActivityEnd():
                 await connection.end_activity()
                 self._in_activity = False
+
+    def _tell_telemetry(self, item: Item) -> None:
+        match item:
+            case p.Text(text=text):
+                self._session.feed(ev.UserText(text))
+            case p.AudioEnd():
+                self._session.feed(ev.AudioStreamEnd())
+            case p.ActivityStart():
+                self._session.feed(ev.ActivityStart("client"))
+            case p.ActivityEnd():
                 self._session.feed(ev.ActivityEnd("client"))
 
 

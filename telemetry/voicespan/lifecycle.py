@@ -208,6 +208,9 @@ class Lifecycle:
     # --- the user -------------------------------------------------------------------------------------------------
 
     def _on_speech_began(self, origin: ev.Origin, now: int) -> None:
+        marked = StartSource.ACTIVITY_END in self._words.at_ns
+        if origin == "server" and self._client_marks_speech and marked and self._turn is None:
+            return  # the echo of the client's mark of a short utterance, behind the mark of its end
         self._give_up_silent(now)
         self._speech_began_ns = now
         self._client_marks_speech = origin == "client"

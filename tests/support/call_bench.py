@@ -15,7 +15,7 @@ from support.received import ReceivedSpan
 from support.telling import Recorder
 from truth.deeds import read_deeds
 from voicespan import Identity, VoiceSession
-from voicespan.events import Close
+from voicespan.events import Close, Event
 from voicespan_server.call import Call
 from voicespan_server.hangup import HungUp
 from voicespan_server.live import connect_to
@@ -70,8 +70,11 @@ class Client:
 class CallBench:
     """A running call, and its client's side."""
 
-    def __init__(self, call: Call, client: Client, recorder: Recorder, running: asyncio.Task[HungUp]) -> None:
+    def __init__(
+        self, call: Call, client: Client, recorder: Recorder, running: asyncio.Task[HungUp], events: list[Event]
+    ) -> None:
         self.call, self.client, self.recorder, self.running = call, client, recorder, running
+        self.events = events  # what the session was told
 
     @property
     def messages(self) -> list[Message]:
@@ -179,9 +182,17 @@ class Simulated:
             recorder.identity, upstream.model, tracer=recorder.tracer, stall_after_s=chosen.stall_after_s or None
         )
         toolbox = Toolbox(places or EmbeddedPlaces(), TOOLS if tool_timeout_s is None else hurried(tool_timeout_s))
+        events: list[Event] = []
+        feed = session.feed
+
+        def feed_and_keep(event: Event, at_ns: int | None = None) -> None:
+            events.append(event)
+            feed(event, at_ns)
+
+        session.feed = feed_and_keep  # type: ignore[method-assign]
         call = Call(client, session, upstream, chosen, toolbox, turns=turns, handle=handle)
         running = asyncio.create_task(call.run(lambda restored: {"type": "ready", "restored": restored}))
-        bench = CallBench(call, client, recorder, running)
+        bench = CallBench(call, client, recorder, running, events)
         try:
             yield bench
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -18,6 +19,7 @@ from voicespan_server.call import Call
 from voicespan_server.hangup import HungUp
 from voicespan_server.live import Upstream
 from voicespan_server.places.embedded import EmbeddedPlaces
+from voicespan_server.protocol import TurnTaking
 from voicespan_server.settings import Settings
 from voicespan_server.tools import Toolbox
 
@@ -71,11 +73,11 @@ class Live:
 class Bench:
     """A call between two ends that the test holds."""
 
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, turns: TurnTaking = "auto", **settings: object) -> None:
         self.client, self.live, self.recorder = Client(), Live(), Recorder()
         session = VoiceSession(IDENTITY, MODEL, tracer=self.recorder.tracer)
         upstream = Upstream(cast("object", self.live), "simulator", MODEL, MODEL)  # type: ignore[arg-type]
-        self.call = Call(self.client, session, upstream, Settings(**settings), Toolbox(EmbeddedPlaces()))  # type: ignore[arg-type]
+        self.call = Call(self.client, session, upstream, Settings(**settings), Toolbox(EmbeddedPlaces()), turns=turns)  # type: ignore[arg-type]
         self.running = asyncio.create_task(self.call.run(lambda restored: {"type": "ready", "restored": restored}))
 
     async def settle(self) -> None:
@@ -204,3 +206,39 @@ async def test_a_message_that_the_sdk_cannot_read_is_skipped() -> None:
     await bench.settle()
     assert any("turn.started" in str(item) for item in bench.client.sent)
     await bench.end()
+
+
+async def test_a_button_that_is_held_over_a_reconnection_is_pressed_again() -> None:
+    bench = Bench(turns="manual")
+    await bench.settle()
+    bench.live.says(**handle())
+    bench.client.incoming.put_nowait('{"type": "activity.start"}')
+    bench.client.incoming.put_nowait(bytes(640))
+    await bench.settle()
+    bench.live.messages.put_nowait(ConnectionError("gone"))
+    bench.client.incoming.put_nowait(bytes(320))
+    bench.client.incoming.put_nowait('{"type": "activity.end"}')
+    async with asyncio.timeout(5):
+        while len(bench.live.sent) < 5:
+            await bench.live.heard.get()
+    assert [type(item).__name__ for item in bench.live.sent] == [
+        *("ActivityStart", "Blob", "ActivityStart", "Blob", "ActivityEnd"),
+    ]
+    assert bench.live.handles == [None, "h-1"]
+    await bench.end()
+
+
+async def test_audio_that_the_model_does_not_take_is_dropped_and_told_once_a_second() -> None:
+    bench = Bench(max_uplink_ms=1_000)
+    await bench.settle()
+    bench.live.fails_to_send = ConnectionError("gone")
+    for _ in range(50):
+        bench.client.incoming.put_nowait(bytes(1_280))
+    await bench.settle()
+    await bench.settle()
+    warnings = [json.loads(item) for item in bench.client.sent if "input_dropped" in str(item)]
+    assert [warning["ms"] for warning in warnings] == [40]
+    assert bench.call.uplink.audio_bytes == 32_000
+    await bench.end()
+    (session,) = [span for span in bench.recorder.spans() if span.name == "WebSocket Session"]
+    assert session.attributes["voicespan.session.dropped_audio_duration"] == pytest.approx(1.0)

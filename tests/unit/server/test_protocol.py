@@ -1,12 +1,15 @@
 """voice.v1: what a client may send, and what it is told when it sends something else."""
 
+import base64
 import contextlib
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from voicespan_server import protocol as p
+from voicespan_server.settings import Settings
 
 
 def test_a_hello_has_defaults() -> None:
@@ -29,6 +32,13 @@ def test_fields_that_a_later_version_may_add_are_ignored() -> None:
         ('{"type": "hello", "input": {"rate": 8000}}', "hello: input.rate"),
         ('{"type": "text"}', "text: text"),
         ('{"type": "text", "text": ""}', "text: text"),
+        ('{"type": "hello", "input": {"turns": "mine"}}', "hello: input.turns"),
+        ('{"type": "hello", "resume": {"token": "t"}}', "hello: resume.session_id"),
+        ('{"type": "image", "mime": "image/gif", "data": "R0lGOA=="}', "image: mime"),
+        ('{"type": "image", "mime": "image/png", "data": "not base64!"}', "image: data: .*base64 is needed"),
+        ('{"type": "image", "mime": "image/png", "data": "\\u00e9"}', "image: data: .*base64 is needed"),
+        ('{"type": "image", "mime": "image/png", "data": 7}', "image: data: .*base64 text is needed"),
+        ('{"type": "image", "mime": "image/png", "data": ""}', "image: data"),
     ],
 )
 def test_a_message_that_cannot_be_taken_is_told_why(text: str, told: str) -> None:
@@ -58,3 +68,24 @@ def test_only_a_well_formed_traceparent_is_believed() -> None:
     assert p.valid_traceparent(good) == good
     for bad in (None, "", good + "-x", good.upper(), "01" + good[2:]):
         assert p.valid_traceparent(bad) is None
+
+
+def test_a_picture_is_decoded() -> None:
+    told = p.parse('{"type": "image", "mime": "image/png", "data": "iVBORw=="}')
+    assert isinstance(told, p.Image)
+    assert told.data == b"\x89PNG"
+
+
+def test_the_longest_message_of_every_kind_fits_the_longest_frame() -> None:
+    settings = Settings(backend="simulator", max_image_bytes=400_000, max_frame_bytes=32_768)
+    picture = {"type": "image", "mime": "image/jpeg", "data": base64.b64encode(bytes(400_000)).decode()}
+    words = {"type": "text", "text": "\U0001f600" * p.MAX_TEXT_CHARS}
+    for message in (picture, words):
+        text = json.dumps(message)
+        assert len(text) <= settings.max_message_bytes
+        assert p.parse(text).type == message["type"]
+
+
+def test_an_error_says_when_to_come_back_where_that_is_known() -> None:
+    assert "retry_after_ms" not in p.error("model_refused", "no")
+    assert p.error("quota", "later", retryable=True, retry_after_ms=7_000)["retry_after_ms"] == 7_000

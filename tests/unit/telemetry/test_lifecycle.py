@@ -504,3 +504,23 @@ def test_words_of_an_answer_that_was_told_begin_no_turn_while_the_user_speaks() 
     assert (first.model_text, second.model_text) == ("answer", "answer")
     assert second.source is StartSource.ACOUSTIC
     assert [o.anomaly for o in operations(story) if isinstance(o, op.Odd)] == [op.Anomaly.LATE_TRANSCRIPT]
+
+
+def test_a_short_utterance_that_the_client_marked_ends_where_the_client_says_though_its_echo_comes_later() -> None:
+    assert summary("ACS MIC AE VAS I VAE T A GC U TC") == ["1 activity_end completed g1 t0"]
+    assert summary("ACS MIC VAS AE VAE I T A GC U TC") == ["1 activity_end completed g1 t0"]
+
+
+@pytest.mark.parametrize(
+    ("story", "cut_short"),
+    [
+        ("cc T T T T T T T A GC U TC", True),  # 49 characters in a fifth of a second
+        ("cc T T T T T T T A A A A A A A A A GC U TC", False),
+        ("cc T T T T T T T GC U TC", False),  # words alone are another thing
+        ("cc T A GC U TC", False),  # too short to tell
+        ("cc T T T T T T T A INT U TC", False),
+    ],
+)
+def test_an_answer_with_far_less_audio_than_words_was_cut_short(story: str, cut_short: bool) -> None:
+    found = [o.anomaly for o in operations(story) if isinstance(o, op.Odd)]
+    assert (op.Anomaly.ANSWER_CUT_SHORT in found) is cut_short
