@@ -2,7 +2,7 @@
 PYTHON_BIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test truth chaos pipeline bench-telemetry bench-acoustic bench-relay bench-admission verify-live check docs lock clean runtime dev
+.PHONY: help demo test truth hazards chaos pipeline bench-telemetry bench-acoustic bench-relay bench-admission verify-live check docs lock clean runtime dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ verify-live: runtime ## with real keys: one call, then Langfuse's copy of it com
 
 truth: dev ## plays every scenario of the simulator and compares what was told with what was done; ARGS names some
 	PYTHONPATH=tests $(PYTHON_BIN) -m truth $(ARGS)
+
+hazards: dev ## what was seen to go wrong with Gemini Live, done to the server; a table of outcomes; ARGS names some (D7)
+	@PYTHONPATH=tests $(PYTHON_BIN) -m hazards $(ARGS)
 
 chaos: dev ## kills and outages under load, and a table of what they cost; ARGS goes to tests/chaos
 	@PYTHONPATH=tests $(PYTHON_BIN) -m chaos $(ARGS)

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hazards import table
 from support import one_session
 from voicespan import reference
 from voicespan_server import protocol
 from voicespan_server.settings import Settings
+from voicespan_simulator.scenario_file import scenario_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
@@ -61,6 +63,23 @@ def test_every_warning_and_error_the_server_sends_is_described() -> None:
     assert {"input_dropped", "bad_message", "quota"} <= sent
     for code in sent:
         assert f"| `{code}` |" in page, code
+
+
+def test_every_hazard_has_scenarios_and_tests_that_there_are() -> None:
+    known = table.hazards()
+    assert [hazard.number for hazard in known] == [f"D{n}" for n in range(1, 21)]
+    scenarios, tests = scenario_names(), table.places()
+    for hazard in known:
+        assert hazard.scenarios
+        assert hazard.tests
+        assert set(hazard.scenarios) <= set(scenarios), hazard.number
+        assert set(hazard.tests) <= tests.keys(), hazard.number
+
+
+def test_every_test_of_a_hazard_is_named_by_one() -> None:
+    named = {test for hazard in table.hazards() for test in hazard.tests}
+    there = {test for test, file in table.places().items() if file.endswith("test_hazards.py")}
+    assert there <= named
 
 
 @pytest.mark.parametrize("page", [REPOSITORY / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda p: p.name)

@@ -168,6 +168,15 @@ async def test_where_it_does_not_wait_the_session_is_resumed(simulated: Simulate
     assert orphan.attributes["gen_ai.tool.call.id"]
 
 
+async def test_a_session_that_is_aborted_in_a_tool_is_resumed(simulated: Simulated) -> None:
+    async with simulated.call("close_1008", places=SlowPlaces()) as bench:
+        assert (await bench.ask())["reason"] == "error"
+        assert (await bench.told("session.resumed"))["restored"] is True
+        assert [m["status"] for m in bench.of("tool.completed")] == ["orphaned"]
+        await bench.hang_up()
+    assert [deed.handle for deed in await simulated.deeds(2)] == ["none", "resumed"]
+
+
 # --- D7: closes by code and by words ----------------------------------------------------------------------------------
 
 
