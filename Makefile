@@ -2,7 +2,7 @@
 PYTHON_BIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test truth hazards chaos pipeline bench-telemetry bench-acoustic bench-relay bench-admission verify-live check docs lock clean runtime dev
+.PHONY: help demo test truth hazards chaos fuzz soak pipeline bench-telemetry bench-acoustic bench-relay bench-admission verify-live check docs lock clean runtime dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ docs: dev ## the pages that are made from the code
 
 bench-telemetry: dev ## what instrumentation costs a program; JSON=FILE keeps the numbers, ARGS goes to it
 	$(PYTHON_BIN) -m benchmarks.telemetry $(if $(JSON),--json $(JSON)) $(ARGS)
+
+fuzz: dev ## hostile clients, a hostile model, hostile HTTP: 100,000 inputs; ARGS goes to tests/fuzz
+	@PYTHONPATH=tests $(PYTHON_BIN) -m fuzz $(ARGS)
 
 bench-acoustic: dev ## how well the end of the user's speech is found; needs espeak-ng; ARGS goes to it
 	$(PYTHON_BIN) -m benchmarks.acoustic $(ARGS)

@@ -14,6 +14,10 @@ from voicespan_server.live import Upstream
 from voicespan_server.settings import Settings
 from voicespan_server.upstream_leg import MIME_TYPE, UpstreamLeg
 
+# What the SDK raises on a message that it cannot make sense of: of a kind or a shape that it does not know, no JSON
+# object at all, or one that is nested without end. Such a message is skipped, and told.
+UNREADABLE = (TypeError, ValueError, AttributeError, LookupError, RecursionError)
+
 
 class LiveConnection:
     """A Live session whose setup was answered. Sending to one that has ended raises `failures.ConnectionFailed`."""
@@ -79,8 +83,7 @@ class LiveConnection:
                 # receive() ends with each turn; the session goes on.
                 async for message in self._session.receive():
                     yield message
-            except (TypeError, ValueError) as error:
-                # What the SDK raises on a message of a kind that it does not know: skip it.
+            except UNREADABLE as error:
                 on_unreadable(error)
 
 

@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
+from voicespan.content import encodable
+
 SUBPROTOCOL = "voice.v1"
 INPUT_RATE_HZ = 16_000
 OUTPUT_RATE_HZ = 24_000
@@ -211,8 +213,8 @@ def close_reason(text: str) -> str:
 
 
 def encode(message: Message) -> str:
-    """A server message as a text frame."""
-    return json.dumps(message, ensure_ascii=False)
+    """A server message as a text frame, which has to be UTF-8 whatever the model said."""
+    return encodable(json.dumps(message, ensure_ascii=False))
 
 
 def error(code: str, message: str, *, retryable: bool = False, retry_after_ms: int | None = None) -> Message:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from contextlib import suppress
 
 from google.genai import types
 from opentelemetry import context as otel_context
@@ -15,6 +15,8 @@ from voicespan_server.failures import ConnectionFailed
 from voicespan_server.live_connection import LiveConnection
 from voicespan_server.protocol import Message
 from voicespan_server.tools import Toolbox
+
+logger = logging.getLogger(__name__)
 
 
 class ToolRunner:
@@ -77,10 +79,15 @@ class ToolRunner:
         for message in app_events(call.name, end.response):
             self._tell(message)
         call_id = None if call.unnamed else call.call_id  # an id the service never gave would end the session
-        with suppress(*ConnectionFailed):  # the receiving side tells of it
+        try:
             await asked_over.send_tool_response(
                 types.FunctionResponse(id=call_id, name=call.name, response=end.response)
             )
+        except ConnectionFailed:
+            pass  # the receiving side tells of it
+        except ValueError as error:
+            # Only Vertex leaves ids out; the SDK answers no call of the Developer API without one.
+            logger.warning("the model's call of %s cannot be answered: %s", call.name, error)
         self._forget(call.call_id)
 
 

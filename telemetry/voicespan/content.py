@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ _MODES = {
     "EVENT_ONLY": (False, True),
     "SPAN_AND_EVENT": (True, True),
 }
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 # One captured field holds at most this many characters: backends cut or reject spans beyond a few megabytes.
 MAX_FIELD = 16_384
@@ -45,7 +48,7 @@ class Capture:
 
     def text(self, text: str) -> str:
         """A text as it may leave: redacted, then cut to `MAX_FIELD` characters."""
-        return _cut(self._redacted(text))
+        return _cut(encodable(self._redacted(text)))
 
     def json(self, value: object) -> str:
         """A JSON-like value as it may leave: the strings in it redacted, then encoded; too long, it is JSON still.
@@ -73,7 +76,12 @@ class Capture:
 
 def to_json(value: object) -> str:
     """Compact JSON; what JSON cannot hold becomes a string."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return encodable(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
+
+
+def encodable(text: str) -> str:
+    r"""A text that UTF-8 can hold: JSON's `\ud800` is half a character, for which an exporter would drop the whole."""
+    return text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _cut(text: str) -> str:

@@ -126,6 +126,10 @@ def _turn_complete(content: types.LiveServerContent) -> Event:
     return ev.TurnComplete(in_progress=status == "IN_PROGRESS", reason=known)
 
 
+# In one report; no model reads as much in a year.
+MAX_TOKENS = 10**12
+
+
 def live_usage(report: types.UsageMetadata) -> Usage:
     """A Live session's usage report. Counts that no modality claims are `other`; thoughts stand outside the total."""
     return _usage(
@@ -168,32 +172,35 @@ def _usage(
     thoughts: int | None,
     total: int | None,
 ) -> Usage:
+    prompt, cached, tool_use, response, thoughts, total = map(
+        _tokens, (prompt, cached, tool_use, response, thoughts, total)
+    )
     read = _by_modality(prompt_details)
     # Cached tokens are part of the prompt and of its modalities: what the details do not take from a modality is taken
     # from what no modality claims, and then from text first.
     from_cache = _by_modality(cached_details)
     fresh = {name: max(0, count - from_cache.get(name, 0)) for name, count in read.items()}
-    left = max(0, (cached or 0) - sum(from_cache.values()) - max(0, (prompt or 0) - sum(read.values())))
+    left = max(0, cached - sum(from_cache.values()) - max(0, prompt - sum(read.values())))
     for name in sorted(fresh, key=lambda name: name != "TEXT"):
         taken = min(left, fresh[name])
         fresh[name] -= taken
         left -= taken
-    unclaimed = max(0, (prompt or 0) - (cached or 0) - sum(fresh.values()))
+    unclaimed = max(0, prompt - cached - sum(fresh.values()))
     written = _by_modality(response_details)
     return Usage(
         input_text=fresh.get("TEXT", 0) + fresh.get("DOCUMENT", 0),
         input_audio=fresh.get("AUDIO", 0),
         input_image=fresh.get("IMAGE", 0),
         input_video=fresh.get("VIDEO", 0),
-        input_cached=cached or 0,
-        input_tool_use=tool_use or 0,
+        input_cached=cached,
+        input_tool_use=tool_use,
         input_other=unclaimed,
         output_text=written.get("TEXT", 0) + written.get("DOCUMENT", 0),
         output_audio=written.get("AUDIO", 0),
         output_image=written.get("IMAGE", 0) + written.get("VIDEO", 0),
-        output_reasoning=thoughts or 0,
-        output_other=max(0, (response or 0) - sum(written.values())),
-        provider_total=total or 0,
+        output_reasoning=thoughts,
+        output_other=max(0, response - sum(written.values())),
+        provider_total=total,
     )
 
 
@@ -203,8 +210,13 @@ def _by_modality(details: Iterable[types.ModalityTokenCount] | None) -> dict[str
         # A modality without a count, as Vertex sends it, is unknown: its tokens stay in the remainder.
         if detail.modality and detail.token_count:
             name = detail.modality.value
-            counts[name] = counts.get(name, 0) + detail.token_count
+            counts[name] = counts.get(name, 0) + _tokens(detail.token_count)
     return counts
+
+
+def _tokens(count: int | None) -> int:
+    """A count that can be one: a number beyond 64 bits would cost the span, and the store the whole batch."""
+    return min(max(0, count or 0), MAX_TOKENS)
 
 
 @lru_cache(maxsize=256)

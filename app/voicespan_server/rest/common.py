@@ -39,6 +39,7 @@ def problems(**described: str) -> Answers:
 
 # What every route that asks for a key may answer.
 GUARDED = problems(
+    s400="a body that cannot be read: no UTF-8, say",
     s401="no API key, or one that is not known",
     s403="a web page of an origin that is not allowed",
     s413="a body above 64 KiB",

@@ -89,3 +89,9 @@ def test_the_longest_message_of_every_kind_fits_the_longest_frame() -> None:
 def test_an_error_says_when_to_come_back_where_that_is_known() -> None:
     assert "retry_after_ms" not in p.error("model_refused", "no")
     assert p.error("quota", "later", retryable=True, retry_after_ms=7_000)["retry_after_ms"] == 7_000
+
+
+def test_what_the_model_says_is_utf_8_for_the_client_whatever_it_was() -> None:
+    frame = p.encode({"type": "transcript", "text": "half \ud800 a character, and a café"})
+    assert frame.encode()
+    assert "\ufffd a character, and a café" in frame

@@ -140,3 +140,10 @@ def test_a_result_that_is_too_long_is_json_all_the_same() -> None:
     found = json.loads(shown)
     assert found["beginning"].startswith('{"rows":["a')
     assert found["more_characters"] > 100_000
+
+
+def test_half_a_character_does_not_cost_the_whole_text() -> None:
+    capture = Capture(on_spans=True)
+    assert capture.text("caf\ud800é") == "caf\ufffdé"
+    assert capture.json({"said": ["a\udfffb"]}) == '{"said":["a\ufffdb"]}'
+    assert capture.text("\N{EARTH GLOBE EUROPE-AFRICA}") == "\N{EARTH GLOBE EUROPE-AFRICA}"

@@ -7,7 +7,7 @@ import pytest
 from google.genai import types
 
 from voicespan import events as ev
-from voicespan.gemini import GeminiTranslator, content_usage
+from voicespan.gemini import GeminiTranslator, content_usage, live_usage
 from voicespan.usage import Usage
 
 
@@ -166,3 +166,8 @@ def test_generate_content_counts_candidates() -> None:
         prompt_token_count=10, candidates_token_count=4, thoughts_token_count=3, total_token_count=17
     )
     assert content_usage(report) == Usage(input_other=10, output_other=4, output_reasoning=3, provider_total=17)
+
+
+def test_a_count_that_can_be_none_is_cut_to_what_a_span_can_hold() -> None:
+    told = live_usage(types.UsageMetadata(prompt_token_count=2**63, response_token_count=-5, total_token_count=2**70))
+    assert (told.input_tokens, told.output_tokens, told.provider_total) == (10**12, 0, 10**12)

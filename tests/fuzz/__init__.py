@@ -1,0 +1,1 @@
+"""Hostile clients, a hostile model and hostile HTTP, against real servers."""
