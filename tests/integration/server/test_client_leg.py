@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,41 +17,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidState
 from websockets.frames import Close, Frame, Opcode
 
+from support.client_wire import UPGRADE, Wire, frame
 from support.examples import examples
-from support.upstream_wire import Transport
 from voicespan_server.client_leg import EXTENSION, ClientLeg
 
 MAX_BYTES = 640
-UPGRADE = "\r\n".join(
-    (
-        "GET /ws HTTP/1.1",
-        "Host: server.test",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Version: 13",
-        f"Sec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}",
-        "\r\n",
-    )
-).encode()
 PCM = b"\x10\x27" * 160
-
-
-class Wire(Transport):
-    """Delivers while it is not told to pause, as a socket does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reading = asyncio.Event()
-        self.reading.set()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
-
-    def pause_reading(self) -> None:
-        self.reading.clear()
-
-    def resume_reading(self) -> None:
-        self.reading.set()
 
 
 class App:
@@ -112,12 +82,6 @@ class Served:
     def written(self) -> bytes:
         """Behind the answer to the upgrade."""
         return bytes(self.wire.written).split(b"\r\n\r\n", 1)[1]
-
-
-def frame(payload: bytes | str, opcode: Opcode | None = None, *, fin: bool = True) -> bytes:
-    """As a client writes it."""
-    data = payload.encode() if isinstance(payload, str) else payload
-    return Frame(opcode or (Opcode.TEXT if isinstance(payload, str) else Opcode.BINARY), data, fin).serialize(mask=True)
 
 
 async def served() -> Served:
