@@ -37,7 +37,8 @@ from voicespan_simulator.tokens import Tokens, text_tokens
 from voicespan_simulator.voice import Voice
 from voicespan_simulator.wire_json import JsonObject
 
-ABORT_EXTENSION = "voicespan.abort"  # in the ASGI scope: drops the TCP connection
+# In the ASGI scope: what drops the TCP connection, and what leaves pings unanswered.
+ABORT_EXTENSION, NO_PONGS_EXTENSION = "voicespan.abort", "voicespan.no_pongs"
 SCENARIO_HEADER = "x-simulator-scenario"
 LABEL_HEADER = "x-simulator-label"  # what the client calls this connection in the deeds
 _NO_CODE, _NO_CLOSE_FRAME = 1005, 1006  # uvicorn says either of a connection that was lost
@@ -130,6 +131,8 @@ async def _live(simulation: Simulation, dialect: Dialect, socket: WebSocket) -> 
     if (played := simulation.scenarios.get(scenario)) and played.refusal:
         await _refuse(socket, played.refusal)
         return
+    if played and not played.pongs:
+        socket.scope["extensions"][NO_PONGS_EXTENSION]()
     await socket.accept()
     label = socket.headers.get(LABEL_HEADER, "")
     deed = ConnectionDeed(next(simulation.connections), label, dialect.name, scenario, time_ns())

@@ -135,7 +135,7 @@ class Refusal:
 class Scenario:
     """The turns of a call; each utterance of the user takes the next. A `greeting` comes before all of them.
 
-    With a `refusal` or a `setup` no call ever begins.
+    With a `refusal` or a `setup` no call ever begins. `pongs` False: the service answers no ping.
     """
 
     name: str
@@ -144,6 +144,7 @@ class Scenario:
     greeting: Answer | None = None
     refusal: Refusal | None = None
     setup: Setup | None = None
+    pongs: bool = True
 
     @property
     def begins(self) -> bool:

@@ -58,6 +58,7 @@ def read_scenario(file: Traversable, clips: Collection[str]) -> Scenario:
         greeting=_answer(top.table("greeting"), clips),
         refusal=_refusal(top.table("refusal")),
         setup=cast("Setup | None", top.choice("setup", get_args(Setup))),
+        pongs=top.flag("pongs", default=True),
     )
     top.finish()
     return scenario

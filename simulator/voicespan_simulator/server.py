@@ -16,9 +16,10 @@ from pathlib import Path
 import trustme
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 
-from voicespan_simulator.application import ABORT_EXTENSION, Simulation, application
+from voicespan_simulator.application import ABORT_EXTENSION, NO_PONGS_EXTENSION, Simulation, application
 
 _LARGEST_MESSAGE_BYTES = 16 << 20
 _SHUTDOWN_S = 2
@@ -41,8 +42,8 @@ class Ready:
         return json.dumps({"base_url": self.base_url, "ca_file": self.ca_file, "pid": self.pid})
 
 
-class _AbortableProtocol(WebSocketsSansIOProtocol):
-    """Lets the application lose a connection as a network would."""
+class _UnreliableProtocol(WebSocketsSansIOProtocol):
+    """Lets the application lose a connection as a network would, and leave pings unanswered."""
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -50,6 +51,16 @@ class _AbortableProtocol(WebSocketsSansIOProtocol):
             # The application's task was created, but has not run yet.
             extensions: dict[object, object] = self.scope["extensions"]  # type: ignore[assignment]
             extensions[ABORT_EXTENSION] = self.transport.abort
+            extensions[NO_PONGS_EXTENSION] = self._send_no_pongs
+
+    def _send_no_pongs(self) -> None:
+        send_frame = self.conn.send_frame
+
+        def send_all_but_pongs(frame: Frame) -> None:
+            if frame.opcode is not Opcode.PONG:
+                send_frame(frame)
+
+        self.conn.send_frame = send_all_but_pongs  # type: ignore[method-assign]
 
 
 def serve(
@@ -68,7 +79,7 @@ def serve(
         context = _tls(host, trusted)
         config = uvicorn.Config(
             application(simulation),
-            ws=_AbortableProtocol,
+            ws=_UnreliableProtocol,
             ws_max_size=_LARGEST_MESSAGE_BYTES,
             ws_per_message_deflate=False,
             ws_ping_interval=None,

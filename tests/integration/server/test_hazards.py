@@ -14,7 +14,7 @@ import pytest
 from support.call_bench import CallBench, Simulated, eventually
 from voicespan.events import Close
 from voicespan_server import warm_up as warm
-from voicespan_server.live import connect_to
+from voicespan_server.live import SOCKET_OPTIONS, connect_to
 from voicespan_server.places.embedded import EmbeddedPlaces
 from voicespan_server.places.geo import Position
 from voicespan_server.places.provider import Place
@@ -85,14 +85,22 @@ async def test_the_model_is_heard_while_a_tool_runs(simulated: Simulated) -> Non
         await bench.told("tool.completed")
 
 
-async def test_nobody_waits_for_the_services_pongs(simulated: Simulated) -> None:
-    async with simulated.call("plain") as bench:
+@pytest.mark.parametrize("waits", [False, True])
+async def test_nobody_waits_for_the_services_pongs(
+    simulated: Simulated, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    monkeypatch.setitem(SOCKET_OPTIONS, "ping_interval", 0.02)
+    if waits:
+        monkeypatch.setitem(SOCKET_OPTIONS, "ping_timeout", 0.02)
+    async with simulated.call("no_pongs", reconnect_budget_s=0) as bench:
         await bench.told("ready")
-        connection = bench.call._link.connection
-        assert connection
-        socket = connection._leg
-        assert socket
-        assert (socket.ping_interval, socket.ping_timeout) == (20, None)
+        await asyncio.sleep(0.2)  # ten pings
+        if waits:
+            # Whoever does loses a healthy session.
+            await bench.told("session.reconnecting")
+        else:
+            assert (await bench.ask())["reason"] == "completed"
+            assert not bench.of("session.reconnecting")
 
 
 # --- D4: messages of more than a megabyte -----------------------------------------------------------------------------
