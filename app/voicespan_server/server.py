@@ -6,11 +6,13 @@ import asyncio
 import logging
 from contextlib import suppress
 
+from voicespan import conventions as c
 from voicespan.langfuse import LangfuseClient
 from voicespan.sdk import pipeline as sdk
 from voicespan.sdk.store import Bounds
 from voicespan_server import __version__
 from voicespan_server.access.door import Door
+from voicespan_server.access.refusal_metric import observe_refusals
 from voicespan_server.access.stored_spend import StoredSpend
 from voicespan_server.drain import Drain, in_thread_of_its_own
 from voicespan_server.kept_sessions import KeptSessions
@@ -40,6 +42,7 @@ class Server:
             bounds=Bounds(settings.store_max_mb << 20, settings.store_max_days * 86_400, settings.store_synchronous),
         )
         self.stored_spend = StoredSpend(self.pipeline.store, self.door.spend, simulated_too=settings.budget_simulated)
+        observe_refusals(self.pipeline.meter_provider.get_meter(c.SCOPE), self.door)
         self.drain = Drain(settings.drain_s)
         self.kept_sessions = KeptSessions(settings.resume_s)
         self.telemetry = Telemetry.of(self.pipeline, record=settings.record_audio == "turns")

@@ -112,7 +112,7 @@ async def voice(websocket: WebSocket, server: Server) -> None:
 
 async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: ExitStack) -> Entered | None:
     """Let a client in, or tell it why not. Until `inside` is left the door counts it."""
-    door = server.door
+    door, told = server.door, True
     span = _start_voice_session(server.telemetry.tracer, websocket)
     try:
         door.check_page(websocket)
@@ -131,13 +131,14 @@ async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: E
         if former:
             # A trace of its own, for the former one is over: the session's id and a link hold them together.
             span.add_link(former.span, {c.LINK: "session"})
-        inside.enter_context(door.inside_as(caller))
+        inside.enter_context(door.inside_as(caller, goes_on=former is not None))
         user_id = caller.user or hello.user.id_hash or (former.user_id if former else None)
         session_id = former.session_id if former else None
         identity = new_identity(server.upstream.backend, user_id, session_id, key_id=caller.key_id)
         ident.stamp(span, identity)
         return Entered(caller, hello, identity, span, former)
     except Refused as refused:
+        told = door.count(refused)
         _fail(span, refused.reason.code, refused.message)
         if websocket.application_state is WebSocketState.CONNECTING:
             span.set_attribute(c.HTTP_STATUS, refused.reason.status)
@@ -151,7 +152,8 @@ async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: E
             await socket.send_text(p.encode(hung_up.message))
         await socket.close(hung_up.close)
     finally:
-        span.end()
+        if told:
+            span.end()
     return None
 
 

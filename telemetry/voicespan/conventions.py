@@ -449,6 +449,9 @@ METRIC_SESSIONS_ACTIVE = "voicespan.sessions.active"
 METRICS[METRIC_SESSIONS_ACTIVE] = Metric(
     METRIC_SESSIONS_ACTIVE, "updowncounter", "{session}", "calls in progress", OWN, ()
 )
+METRIC_REFUSED = _counter(
+    "voicespan.server.refused", "{request}", "calls and requests that the server did not let in", (ERROR_TYPE,)
+)
 METRIC_LOOP_LAG = _histogram(
     "voicespan.event_loop.lag", "s", "by how much the server's event loop is late, read twice a second", OWN, (), _LAG_S
 )

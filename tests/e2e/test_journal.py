@@ -265,7 +265,7 @@ def test_a_session_that_ended_leaves_no_row_in_the_journal(path: Path) -> None:
         running.stdin.flush()
         assert running.stdout.readline() == "ended\n"
         with reader(path) as traces:
-            assert traces._database.execute("SELECT count(*) FROM open_spans").fetchone() == (0,)
+            assert traces.database.execute("SELECT count(*) FROM open_spans").fetchone() == (0,)
 
 
 def test_the_attributes_of_a_recovered_span_are_each_there_once(path: Path) -> None:

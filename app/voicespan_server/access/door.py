@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from starlette.requests import HTTPConnection
 
 from voicespan_server.access.addresses import Proxies, group_of
 from voicespan_server.access.admission import Admission, Lateness
+from voicespan_server.access.allowance import Allowance
 from voicespan_server.access.keys import ApiKeys, ApiKeysError
 from voicespan_server.access.origins import OriginError, Origins, is_loopback
 from voicespan_server.access.quota import Exceeded, Quota
@@ -40,6 +42,8 @@ logger = logging.getLogger(__name__)
 BEARER = "bearer."
 # Connections that have not said hello: they cost little, and are not to be the way to shut everybody else out.
 MAX_UNKNOWN = 256
+# Spans of refused calls in a second, and at once: a flood of strangers is counted, not told one by one.
+REFUSALS_TOLD_PER_S, REFUSALS_TOLD_AT_ONCE = 10, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class Door:
         budgets = Budgets(settings.session_budget_usd, settings.key_day_budget_usd, settings.day_budget_usd)
         self.spend = Spend(budgets, today())
         self._simulated_too = settings.budget_simulated
+        self.refused: Counter[str] = Counter()
+        self._told = Allowance(REFUSALS_TOLD_PER_S, REFUSALS_TOLD_AT_ONCE)
         self._unknown = self._inside = 0
         self._warned = False
 
@@ -155,9 +161,9 @@ class Door:
         """A connection, from before it said who it is until it ends.
 
         Raises:
-            Refused: the server is full, or too many come from there.
+            Refused: too many come from there, or too many from anywhere have not said who they are.
         """
-        if self._unknown >= MAX_UNKNOWN or self.admission.full(self._inside):
+        if self._unknown >= MAX_UNKNOWN:
             raise _overloaded()
         exceeded = self._by_address.begin(address)
         if exceeded and not self._warned:
@@ -182,15 +188,17 @@ class Door:
             self._unknown -= 1
 
     @contextmanager
-    def inside_as(self, caller: Caller) -> Iterator[None]:
+    def inside_as(self, caller: Caller, *, goes_on: bool = False) -> Iterator[None]:
         """A call of theirs, or a chat's exchange, as long as it lasts.
+
+        One that `goes_on` with a session is let in to a full server: it had its place, which may not be free yet.
 
         Raises:
             Refused: a limit of the key's is met, a budget spent, or the server full.
         """
         if why := self.spend.exhausted(caller.key_id, today()):
             raise Refused(BUDGET, why)
-        if self.admission.full(self._inside):
+        if not goes_on and self.admission.full(self._inside):
             raise _overloaded()
         _check(self._by_key.begin(caller.key_id), "key")
         self._inside += 1
@@ -199,6 +207,11 @@ class Door:
         finally:
             self._inside -= 1
             self._by_key.end(caller.key_id)
+
+    def count(self, refused: Refused) -> bool:
+        """Somebody was not let in; returns whether a span is to tell of it."""
+        self.refused[refused.reason.code] += 1
+        return self._told.allow(1)
 
     def meter(self, trace_id: str, caller: Caller, backend: str) -> CallMeter | None:
         """What watches a call's cost; None where nothing is to be paid for it."""

@@ -25,6 +25,7 @@ OVERLOADED = Reason("overloaded", CloseCode.OVERLOADED, 503)
 TOO_MANY_SESSIONS = Reason("too_many_sessions", CloseCode.LIMITED, 429)
 RATE_LIMITED = Reason("rate_limited", CloseCode.LIMITED, 429)
 BUDGET = Reason("budget", CloseCode.LIMITED, 429)
+REASONS = (FORBIDDEN, SUBPROTOCOL, UNAUTHORIZED, OVERLOADED, TOO_MANY_SESSIONS, RATE_LIMITED, BUDGET)
 
 # In seconds.
 SOON, IN_A_WHILE = 1.0, 10.0

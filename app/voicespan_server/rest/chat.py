@@ -37,6 +37,7 @@ async def post_chat(request: ChatRequest, server: TheServer, caller: TheCaller) 
             meter.cost(answer.cost_usd, today())
         return answer
     except Refused as refused:
+        door.count(refused)
         raise as_http(refused) from None
     except errors.APIError as error:
         status = 429 if error.code == 429 else 502

@@ -65,6 +65,7 @@ def the_caller(
         server.door.check_page(request)
         return server.door.by_key(credentials.credentials if credentials else None)
     except Refused as refused:
+        server.door.count(refused)
         raise as_http(refused) from None
 
 

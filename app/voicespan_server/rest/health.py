@@ -24,6 +24,7 @@ class Health(BaseModel):
     backend: str = Field(description="gemini, vertex or simulator")
     model: str
     calls: int = Field(description="Calls that run in this process")
+    refused: dict[str, int] = Field(description="Calls and requests that were not let in, by reason, since the start")
     telemetry: list[str] | Literal["ok"] = Field(description="What somebody ought to look at, or ok")
     store: dict[str, object]
     senders: dict[str, dict[str, object]]
@@ -44,6 +45,7 @@ async def healthz(server: TheServer) -> Health:
         backend=server.upstream.backend,
         model=server.upstream.model.name,
         calls=server.drain.calls,
+        refused=dict(server.door.refused),
         telemetry=server.telemetry_faults() or "ok",
         store=asdict(server.pipeline.store.stats()),
         senders={signal: asdict(sender.stats) for signal, sender in server.pipeline.senders.items()},

@@ -124,12 +124,14 @@ SESSIONS = Board(
                 ),
                 Panel(
                     "Refused per minute, by error",
-                    "429: out of quota or too many sessions at once.",
+                    "By the model: 429 is out of quota or too many sessions at once. By the server: who may not call, "
+                    "or no longer (overloaded, budget, rate_limited, unauthorized and so on).",
                     [
                         Query(
                             f"60 * {rate(c.METRIC_SETUP_DURATION, c.ERROR_TYPE, suffix='_count', **_FAILED)}",
                             "{{error_type}}",
-                        )
+                        ),
+                        Query(f"60 * {rate(c.METRIC_REFUSED, c.ERROR_TYPE)}", "by the server: {{error_type}}"),
                     ],
                     kind="stacked",
                 ),
