@@ -78,7 +78,6 @@ class Call:
         self._tasks = asyncio.TaskGroup()
         self._ended: HungUp | None = None
         self._frames_beside = 0
-        self._left = asyncio.Event()
         self._turns: TurnTaking = turns
         self._images = Allowance(settings.max_images_per_s, settings.max_images_per_s + 1)
         self._transcripts = Transcripts()
@@ -108,7 +107,9 @@ class Call:
 
     def leave(self) -> None:
         """The client goes on with the session over another socket: end this one."""
-        self._left.set()
+        if not self._limited.done():
+            close = Close(CloseCode.MOVED, "the session goes on over another connection", "client")
+            self._limited.set_result(HungUp(close))
 
     async def run(self, ready: Callable[[bool], Message]) -> HungUp:
         """Hold the call until somebody ends it.
@@ -122,7 +123,6 @@ class Call:
             self._link.run(ready),
             self._watch_bounds(),
             self._watch_limits(),
-            self._watch_for_leave(),
         )
         try:
             async with self._tasks:
@@ -159,7 +159,7 @@ class Call:
         self._hang_up(Close(CloseCode.TOO_LONG, "the longest time for a call is over", "server"))
 
     async def _watch_limits(self) -> None:
-        """End the call that met a limit. One that a budget ends has its last turn heard before."""
+        """End the call that met a limit, or is to leave. One that a budget ends has its last turn heard before."""
         how = await self._limited
         if how.error_type == BUDGET.code:
             with suppress(TimeoutError):
@@ -178,10 +178,6 @@ class Call:
             return True
         self._limit(RATE_LIMITED, "the client sends audio faster than anybody speaks")
         return False
-
-    async def _watch_for_leave(self) -> None:
-        await self._left.wait()
-        self._hang_up(Close(CloseCode.MOVED, "the session goes on over another connection", "client"))
 
     async def _say_goodbye(self, ended: HungUp) -> None:
         """What was still to be told, and why the call ends; nobody listens where the client's socket is gone."""

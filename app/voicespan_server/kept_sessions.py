@@ -80,6 +80,12 @@ class KeptSessions:
         if not seat.left.done():
             seat.left.set_result(kept)
 
+    def put_back(self, token: str, kept: Kept) -> None:
+        """Who took it was not let in, and may come again: it is kept as long as if it were lost now."""
+        left: asyncio.Future[Kept | None] = asyncio.get_running_loop().create_future()
+        self._seats[_key(token)] = _Seat(kept.session_id, lambda: None, left)
+        self.close(token, kept)
+
     async def take(self, session_id: str, token: str) -> Kept | None:
         """The session that a token stands for, once; None where it is not known, or no more."""
         self._forget_old()

@@ -41,6 +41,7 @@ from voicespan_server.telemetry import Telemetry
 logger = logging.getLogger(__name__)
 
 PATH = "/ws/voice"
+CLOSE_S = 1.0
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
@@ -83,8 +84,10 @@ class Socket:
 
     async def close(self, close: Close) -> None:
         """Close, unless that was done."""
-        with suppress(WebSocketDisconnect, RuntimeError):
-            await self._websocket.close(close.code, p.close_reason(close.reason))
+        with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+            # A client that reads nothing would not take the close either.
+            async with asyncio.timeout(CLOSE_S):
+                await self._websocket.close(close.code, p.close_reason(close.reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,11 @@ class Entered:
 async def voice(websocket: WebSocket, server: Server) -> None:
     """Handle one connection from upgrade to close."""
     socket = Socket(websocket)
-    with ExitStack() as inside:
+    # Who goes on with this session is told of its end when it counts no more.
+    with ExitStack() as afterwards, ExitStack() as inside:
         entered = await _enter(websocket, socket, server, inside)
         if entered:
-            await _hold(socket, entered, server)
+            await _hold(socket, entered, server, afterwards)
 
 
 async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: ExitStack) -> Entered | None:
@@ -131,7 +135,12 @@ async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: E
         if former:
             # A trace of its own, for the former one is over: the session's id and a link hold them together.
             span.add_link(former.span, {c.LINK: "session"})
-        inside.enter_context(door.inside_as(caller, goes_on=former is not None))
+        try:
+            inside.enter_context(door.inside_as(caller, goes_on=former is not None))
+        except Refused:
+            if former and hello.resume:
+                server.kept_sessions.put_back(hello.resume.token, former)
+            raise
         user_id = caller.user or hello.user.id_hash or (former.user_id if former else None)
         session_id = former.session_id if former else None
         identity = new_identity(server.upstream.backend, user_id, session_id, key_id=caller.key_id)
@@ -157,7 +166,7 @@ async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: E
     return None
 
 
-async def _hold(socket: Socket, entered: Entered, server: Server) -> None:
+async def _hold(socket: Socket, entered: Entered, server: Server, afterwards: ExitStack) -> None:
     """The call, from its span's beginning to its socket's close."""
     settings, upstream, telemetry = server.settings, server.upstream, server.telemetry
     identity = entered.identity
@@ -208,7 +217,7 @@ async def _hold(socket: Socket, entered: Entered, server: Server) -> None:
             context = trace.get_current_span(session.context).get_span_context()
             owner = entered.caller.key_id
             kept = Kept(identity.session_id, identity.user_id, owner, call.handle, context, call.outcomes)
-        server.kept_sessions.close(token, kept)
+        afterwards.callback(server.kept_sessions.close, token, kept)
         telemetry.score_session(identity.session_id, call.outcomes)
     await socket.close(ended.close)
 

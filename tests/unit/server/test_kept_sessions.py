@@ -42,6 +42,18 @@ async def test_a_lost_session_is_its_tokens_once() -> None:
     assert len(sessions) == 0
 
 
+async def test_who_was_not_let_in_may_come_again_with_the_same_token() -> None:
+    sessions = KeptSessions(30.0)
+    token = sessions.open("s-1", nobody)
+    assert token
+    sessions.close(token, kept())
+    found = await sessions.take("s-1", token)
+    assert found
+    sessions.put_back(token, found)
+    assert await sessions.take("s-1", token) == found
+    assert len(sessions) == 0
+
+
 async def test_neither_a_wrong_token_nor_a_wrong_session_gets_it() -> None:
     sessions = KeptSessions(30.0)
     token = sessions.open("s-1", nobody)
