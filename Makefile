@@ -38,6 +38,9 @@ check: dev ## style, types and the arrows between the packages
 docs: dev ## the pages that are made from the code
 	$(PYTHON_BIN) scripts/docs
 
+soak: dev ## paced calls for five minutes, and whether anything in the server grows; JSON=FILE, ARGS
+	PYTHONPATH=tests $(PYTHON_BIN) -m benchmarks.soak $(if $(JSON),--json $(JSON)) $(ARGS)
+
 bench-telemetry: dev ## what instrumentation costs a program; JSON=FILE keeps the numbers, ARGS goes to it
 	$(PYTHON_BIN) -m benchmarks.telemetry $(if $(JSON),--json $(JSON)) $(ARGS)
 

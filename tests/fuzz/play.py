@@ -17,7 +17,7 @@ from voicespan.sdk import maintenance
 from voicespan_simulator.process import SimulatorProcess
 
 # Of all inputs, how many are each part's.
-SHARES = {"clients": 0.45, "model": 0.35, "rest": 0.1, "raw": 0.1}
+SHARES = {"clients": 0.35, "model": 0.4, "rest": 0.1, "raw": 0.15}
 # What a server that is well never writes.
 CRASH = re.compile(r"Traceback|a call failed|Exception in ASGI|never retrieved|internal error|Segmentation")
 # uvicorn's own word, with its traceback, on a text frame that is no UTF-8; it closes with 1007 as it should.

@@ -1,0 +1,1 @@
+"""A server under paced calls for minutes: whether anything in it grows."""
