@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+import urllib.error
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -238,6 +239,17 @@ async def test_a_budget_ends_a_call_after_its_turn_and_the_days_lets_no_other_in
         async with call(server.voice_url) as caller:
             await ask(caller)
             await ask(caller)  # a simulated call costs nothing
+
+
+def test_a_chat_counts_in_the_days_budget(environ: dict[str, str]) -> None:
+    budgets = {"VOICESPAN_DAY_BUDGET_USD": "0.000001", "VOICESPAN_BUDGET_SIMULATED": "true"}
+    question = {"message": "Where is the cathedral?"}
+    with ServerProcess({**environ, **budgets}) as server:
+        assert server.post("/v1/chat", question)["cost_usd"] > 0
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            server.post("/v1/chat", question)
+        assert refused.value.code == 429
+        assert server.get("/healthz")["refused"] == {"budget": 1}
 
 
 async def test_a_token_lowers_a_calls_bounds(environ: dict[str, str]) -> None:

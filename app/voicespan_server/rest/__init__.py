@@ -8,6 +8,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from voicespan_server.access.origins import LOCAL_PATTERN, Origins
 from voicespan_server.rest import chat, config, feedback, health, session_tokens, sessions, traces, usage
 from voicespan_server.rest.body_limit import BodyLimit
+from voicespan_server.rest.faults import add_handlers
 
 ROUTERS = (
     session_tokens.router,
@@ -41,6 +42,7 @@ def add_api(app: FastAPI, origins: Origins) -> None:
     app.description = DESCRIPTION
     for router in ROUTERS:
         app.include_router(router)
+    add_handlers(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(
         CORSMiddleware,

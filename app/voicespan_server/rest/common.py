@@ -45,6 +45,8 @@ GUARDED = problems(
     s413="a body above 64 KiB",
 )
 
+STORED = problems(s503="the store cannot be read")
+
 
 def the_server(request: Request) -> Server:
     """The server that the application was made for."""

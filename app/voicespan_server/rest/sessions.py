@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query
@@ -14,17 +14,18 @@ from pydantic import BaseModel, Field
 from voicespan.sdk.reading import StoredSpan
 from voicespan.sdk.session_reading import StoredScore, StoredSession, Wanted, sessions_of
 from voicespan.sdk.store import Store
-from voicespan_server.rest.common import GUARD, GUARDED, SessionId, TheServer, problems
+from voicespan_server.rest.common import GUARD, GUARDED, STORED, SessionId, TheServer, problems
 from voicespan_server.session_story import Moment, Summary, summary_of, timeline_of
 
 logger = logging.getLogger(__name__)
 
-router = APIRouter(tags=["sessions"], dependencies=GUARD, responses=GUARDED)
+router = APIRouter(tags=["sessions"], dependencies=GUARD, responses=GUARDED | STORED)
 
 UserId = Annotated[str, PathParameter(min_length=1, max_length=200, description="user.id, as sessions were told it")]
 Filter = Annotated[str | None, Query(min_length=1, max_length=200)]
 _UNKNOWN = problems(s404="this host has no such session")
 FLUSH_S = 2.0
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 ELSEWHERE = (
     "What was sent on is not deleted: Langfuse, the collector's other backends and their backups keep it until it is "
     "deleted there. The model's provider keeps what its terms say."
@@ -61,8 +62,8 @@ class Session(BaseModel):
         plain = {name: getattr(stored, name) for name in cls.model_fields if hasattr(stored, name)}
         return cls(
             **plain | {"key_id": stored.key_id or None},
-            started_at=datetime.fromtimestamp(stored.start_ns / 1e9, UTC),
-            ended_at=datetime.fromtimestamp(stored.end_ns / 1e9, UTC),
+            started_at=_time(stored.start_ns),
+            ended_at=_time(stored.end_ns),
             duration_s=(stored.end_ns - stored.start_ns) / 1e9,
         )
 
@@ -212,7 +213,12 @@ def _nanoseconds(at: datetime | None) -> int | None:
     if at is None:
         return None
     aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return _as_stored(int(aware.timestamp() * 1_000_000) * 1_000)
+    return _as_stored((aware - _EPOCH) // _MICROSECOND * 1_000)
+
+
+def _time(at_ns: int) -> datetime:
+    """Rounded down: what began then is not before it."""
+    return _EPOCH + timedelta(microseconds=at_ns // 1_000)
 
 
 def _as_stored(number: int) -> int:

@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 
 from voicespan.sdk.reading import StoredSpan, TraceSummary, reader_of
 from voicespan.sdk.store import Store
-from voicespan_server.rest.common import GUARD, GUARDED, TheServer, TraceId, problems
+from voicespan_server.rest.common import GUARD, GUARDED, STORED, TheServer, TraceId, problems
 
-router = APIRouter(tags=["traces"], dependencies=GUARD, responses=GUARDED)
+router = APIRouter(tags=["traces"], dependencies=GUARD, responses=GUARDED | STORED)
 
 
 class TraceLink(BaseModel):

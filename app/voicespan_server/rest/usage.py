@@ -10,9 +10,9 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from voicespan.sdk.session_reading import Dimension, Usage, sessions_of
-from voicespan_server.rest.common import GUARD, GUARDED, TheServer
+from voicespan_server.rest.common import GUARD, GUARDED, STORED, TheServer
 
-router = APIRouter(tags=["usage"], dependencies=GUARD, responses=GUARDED)
+router = APIRouter(tags=["usage"], dependencies=GUARD, responses=GUARDED | STORED)
 
 DIMENSIONS: tuple[Dimension, ...] = ("day", "model", "key")
 

@@ -157,6 +157,20 @@ async def test_a_large_body_is_not_read(keyed: Api) -> None:
         assert "at most" in answer.json()["detail"]
 
 
+async def test_what_cannot_be_used_is_named_and_not_sent_back(keyed: Api) -> None:
+    for body in (
+        b'{"user_id": 7, "ttl_s": "canary"}',
+        b'{"user_id": "\\ud800 canary"}',
+        b'{"user_id": canary',
+        b"\xff",
+    ):
+        headers = {"Content-Type": "application/json", **AS_ALICE}
+        answer = await keyed.client.post("/v1/session-tokens", headers=headers, content=body)
+        assert answer.status_code in {400, 422}, body
+        assert answer.json()["detail"]
+        assert "canary" not in answer.text
+
+
 async def test_the_configuration_is_shown_without_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secrets = {
         "api_keys": KEYS,

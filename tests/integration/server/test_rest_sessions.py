@@ -204,3 +204,11 @@ async def test_a_budget_of_the_day_counts_what_was_spent_before_the_process_bega
             if refused:
                 answer = await again.client.post("/v1/chat", headers=AS_ALICE, json={"message": "hello"})
                 assert (answer.status_code, answer.json()["detail"]) == (429, why)
+
+
+async def test_a_store_that_is_gone_is_said_and_is_no_fault_of_the_client(served: Api, tmp_path: Path) -> None:
+    tell(served, "s-1")
+    (tmp_path / "voicespan.db").rename(tmp_path / "elsewhere.db")
+    for path in ("/v1/sessions", "/v1/sessions/s-1", "/v1/usage", "/v1/traces"):
+        answer = await served.client.get(path)
+        assert (answer.status_code, answer.json()["detail"].split(":")[0]) == (503, "the store cannot be read"), path
