@@ -26,7 +26,9 @@ class LiveConnection:
         self._session = session
         socket = getattr(session, "_ws", None)  # private: without it all goes the SDK's own way
         self._leg = socket if isinstance(socket, UpstreamLeg) else None
-        if self._leg is None:
+        if self._leg:
+            self._leg.forget_handshake()
+        else:
             warn_once("the model", "google-genai does not use the connection that it was given")
 
     def take_audio(self, on_audio: Callable[[bytes, str], None] | None) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Generic, TypeVar
 
 from google.genai import types
@@ -144,8 +145,9 @@ TOOLS: Mapping[str, Tool[NearbyArguments] | Tool[NavigateArguments]] = {
 }
 
 
+@cache
 def declarations() -> types.Tool:
-    """All tools, as google-genai wants them."""
+    """All tools, as google-genai wants them. One object for all calls: a call keeps its setup as long as it lasts."""
     return types.Tool(function_declarations=[tool.declaration() for tool in TOOLS.values()])
 
 

@@ -63,6 +63,12 @@ class UpstreamLeg(ClientConnection):
         if missing := [name for name in _INTERNALS if not hasattr(self, name)]:
             self._go_plain(f"this version of websockets has no {', '.join(missing)}")
 
+    def forget_handshake(self) -> None:
+        """Let go of the upgrade's headers, 7 KiB that nobody reads once the setup was answered."""
+        for side in (self.request, self.response):
+            if side:
+                side.headers.clear()
+
     def _go_plain(self, reason: str) -> None:
         self._plain = True
         warn_once("the model", reason)
