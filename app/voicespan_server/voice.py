@@ -227,7 +227,8 @@ async def _former(server: Server, hello: Hello, caller: Caller) -> Kept | None:
     if hello.resume is None:
         return None
     kept = await server.kept_sessions.take(hello.resume.session_id, hello.resume.token)
-    return kept if kept and kept.owner == caller.key_id else None
+    same = kept and kept.owner == caller.key_id and caller.user in {None, kept.user_id}
+    return kept if same else None
 
 
 def _limits(settings: Settings, max_session_s: float) -> p.Message:
@@ -327,5 +328,7 @@ def _close_of(code: int | None, reason: str | None) -> Close:
     """A disconnect as uvicorn tells it: 1012 is its own shutdown, 1005 also a lost connection."""
     code = code or 1005
     # 1009 is what uvicorn closes with when a frame is too big for it.
-    initiator: Initiator = "process" if code == 1012 else "server" if code == 1009 else "client"
+    initiator: Initiator = (
+        "process" if code == CloseCode.RESTART else "server" if code == CloseCode.TOO_BIG else "client"
+    )
     return Close(code, reason or "", initiator)
