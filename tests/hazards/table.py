@@ -12,6 +12,7 @@ PAGE = REPOSITORY / "docs" / "hazards.md"
 FILES = (
     "tests/integration/server/test_hazards.py",
     "tests/e2e/test_lost_clients.py",
+    "tests/e2e/test_resume.py",
     "tests/unit/server/test_origins.py",
 )
 
