@@ -212,3 +212,18 @@ async def test_a_store_that_is_gone_is_said_and_is_no_fault_of_the_client(served
     for path in ("/v1/sessions", "/v1/sessions/s-1", "/v1/usage", "/v1/traces"):
         answer = await served.client.get(path)
         assert (answer.status_code, answer.json()["detail"].split(":")[0]) == (503, "the store cannot be read"), path
+
+
+async def test_what_a_neighbour_spends_counts_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async with (
+        api(monkeypatch, tmp_path, api_keys=KEYS) as neighbour,
+        api(monkeypatch, tmp_path, api_keys=KEYS, key_day_budget_usd=0.000001) as own,
+    ):
+        spend, day = own.server.door.spend, own.server.door.spend._day
+        assert spend.exhausted("alice", day) is None
+        tell(neighbour, "s-1")
+        await own.server.stored_spend.absorb()
+        cost_usd = spend.of_key("alice", day)
+        assert spend.exhausted("alice", day) == "today's budget of this key is spent"
+        await own.server.stored_spend.absorb()
+        assert spend.of_key("alice", day) == cost_usd
