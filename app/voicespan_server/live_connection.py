@@ -41,6 +41,11 @@ class LiveConnection:
         return self._leg is not None and self._leg.send_audio(frame)
 
     @property
+    def traffic(self) -> int | None:
+        """How many frames have come, pongs too; None where that is not known."""
+        return self._leg.traffic if self._leg else None
+
+    @property
     def provider_session_id(self) -> str | None:
         """What the service calls the session, on Vertex."""
         return self._session.setup_complete.session_id if self._session.setup_complete else None

@@ -85,7 +85,8 @@ class ModelLink:
         self._began = False
         self._told_of_outage = False
         self._going_away = False
-        self._stalled = False
+        self._left_because = ""
+        self._traffic_timer: asyncio.TimerHandle | None = None
         self._in_activity = False
         self._unsent: Item | None = None  # it was told, and will be sent over the next connection
 
@@ -109,13 +110,27 @@ class ModelLink:
         """The model said something: what fails after it is another failure."""
         self._redial.worked()
 
-    def leave_stalled(self) -> bool:
-        """An answer does not come: dial anew by handle. False where there is none, and nothing is done."""
-        if self.connection is None or self.handle is None:
-            return False
-        self._stalled = True
-        self._tasks.create_task(self.connection.close())
-        return True
+    def leave_stalled(self) -> None:
+        """An answer does not come: dial anew by handle. Without one nothing is done, for the words would be lost."""
+        if self.connection and self.handle:
+            self._leave(self.connection, "an answer did not come")
+
+    def _leave(self, connection: LiveConnection, why: str) -> None:
+        self._left_because = why
+        self._tasks.create_task(connection.close())
+
+    def _watch_traffic(self, connection: LiveConnection, seen: int | None = None) -> None:
+        """Look every now and then whether anything has come: a network that is gone says nothing of it for minutes."""
+        if connection is not self.connection or not self._settings.dead_after_s:
+            return
+        received = connection.traffic
+        if received is None:
+            return
+        if received == seen:
+            self._leave(connection, "the connection is dead")
+        else:
+            later = asyncio.get_running_loop().call_later
+            self._traffic_timer = later(self._settings.dead_after_s, self._watch_traffic, connection, received)
 
     async def run(self, ready: Callable[[bool], Message]) -> None:
         """Never returns: raises `HungUp` where there is no way, or no way back, to the model.
@@ -135,7 +150,7 @@ class ModelLink:
                 self._tell_of_outage()
             except ConnectionFailed as error:
                 lived_s = 0.0 if connected_at_s is None else time.monotonic() - connected_at_s
-                await self._recover(Stalled("an answer did not come") if self._stalled else error, lived_s)
+                await self._recover(Stalled(self._left_because) if self._left_because else error, lived_s)
 
     def _handle_told(self) -> tuple[bool, float | None]:
         return (True, time.monotonic() - self.handle.given_at_s) if self.handle else (False, None)
@@ -143,7 +158,8 @@ class ModelLink:
     def _tell_of_connection(self, ready: Callable[[bool], Message], *, restored: bool) -> None:
         self._host.tell({"type": "session.resumed", "restored": restored} if self._began else ready(restored))
         self._began = True
-        self._told_of_outage = self._going_away = self._stalled = False
+        self._told_of_outage = self._going_away = False
+        self._left_because = ""
 
     def _tell_of_outage(self) -> None:
         """Once, however many attempts it takes."""
@@ -180,6 +196,7 @@ class ModelLink:
             # The connection on which the user began to speak is gone, and the button is still held.
             await connection.start_activity()
         self.connection = connection
+        self._watch_traffic(connection)
         connection.take_audio(self._on_model_audio)
         # In the call's group, so that a fault in it ends the call instead of leaving the model deaf.
         sending = self._tasks.create_task(self._send(connection))
@@ -193,6 +210,8 @@ class ModelLink:
         finally:
             connection.take_audio(None)  # what is still read belongs to nobody
             self.connection = None
+            if self._traffic_timer:
+                self._traffic_timer.cancel()
             sending.cancel()
 
     def _on_model_audio(self, pcm: bytes, mime_type: str) -> None:

@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     # the connection to the model
     setup_timeout_s: float = Field(default=15.0, gt=0)
     chat_timeout_s: float = Field(default=60.0, gt=0)
+    # Without a frame of the service, not even a pong: pings go out every 20 s, and pongs were seen to take 30.
+    dead_after_s: float = Field(default=60.0, ge=0)
     # For all attempts in a row to get a lost connection back.
     reconnect_budget_s: float = Field(default=30.0, ge=0)
     on_stall: Literal["reconnect", "tell"] = "reconnect"

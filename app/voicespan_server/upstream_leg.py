@@ -69,6 +69,11 @@ class UpstreamLeg(ClientConnection):
             if side:
                 side.headers.clear()
 
+    @property
+    def traffic(self) -> int | None:
+        """How many frames have come, pongs too; None where they are not counted."""
+        return None if self._plain else self.frames_received
+
     def _go_plain(self, reason: str) -> None:
         self._plain = True
         warn_once("the model", reason)

@@ -103,6 +103,21 @@ async def test_nobody_waits_for_the_services_pongs(
             assert not bench.of("session.reconnecting")
 
 
+@pytest.mark.parametrize("scenario", ["no_pongs", "plain"])
+async def test_a_connection_over_which_nothing_comes_is_left_and_one_that_answers_pings_is_not(
+    simulated: Simulated, monkeypatch: pytest.MonkeyPatch, scenario: str
+) -> None:
+    monkeypatch.setitem(SOCKET_OPTIONS, "ping_interval", 0.05)
+    async with simulated.call(scenario, dead_after_s=0.5) as bench:
+        await bench.told("ready")
+        if scenario == "no_pongs":
+            assert (await bench.told("session.resumed"))["restored"] is True
+        else:
+            await asyncio.sleep(1.2)
+            assert not bench.of("session.reconnecting")
+        assert (await bench.ask())["reason"] == "completed"
+
+
 # --- D4: messages of more than a megabyte -----------------------------------------------------------------------------
 
 
