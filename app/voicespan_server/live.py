@@ -20,9 +20,9 @@ from voicespan_server.tools import declarations
 from voicespan_server.upstream_leg import UpstreamLeg
 
 # Gemini's pongs were measured at 8 to 30 s, so pings keep proxies from reaping the connection, and nobody waits for the
-# pong: a stall is found by what is due, a dead connection by the silence of all (`dead_after_s`). Audio messages may pass
-# websockets' default of 1 MiB, and a bounded receive queue would stop the socket's own housekeeping. A close that is not
-# answered is over within a second.
+# pong: a stall is found by what is due, a dead connection by the silence of all (`dead_after_s`). Audio messages may
+# pass websockets' default of 1 MiB, and a bounded receive queue would stop the socket's own housekeeping. A close that
+# is not answered is over within a second.
 SOCKET_OPTIONS: dict[str, Any] = {
     "ping_interval": 20,
     "ping_timeout": None,
