@@ -312,7 +312,13 @@ AUDIO_DIRECTION = _attribute("voicespan.audio.direction", "string", "input (to t
 
 # Every one carries these, and what its row names; but what begins so is of the process, not of its sessions.
 METRIC_ATTRIBUTES = (PROVIDER_NAME, REQUEST_MODEL, BACKEND)
-OF_PROCESS = ("voicespan.telemetry.", "voicespan.store.", "voicespan.sender.", "voicespan.event_loop.")
+OF_PROCESS = (
+    "voicespan.telemetry.",
+    "voicespan.store.",
+    "voicespan.sender.",
+    "voicespan.event_loop.",
+    "voicespan.server.",
+)
 _LAG_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 _OPERATION_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TOKENS = tuple(float(4**power) for power in range(14))

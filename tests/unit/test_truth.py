@@ -64,7 +64,7 @@ def done(**changes: object) -> list[ConnectionDeed]:
 def test_every_scenario_is_played_and_every_case_has_one() -> None:
     scenarios = load_scenarios(load_voice().clips)
     known = cases(scenarios)
-    assert {case.scenario for case in known} == set(scenarios)
+    assert {case.scenario for case in known} == {name for name, scenario in scenarios.items() if scenario.begins}
     assert len({case.name for case in known}) == len(known)
 
 
