@@ -97,11 +97,12 @@ class RecentAudio:
         blocks = len(pcm) // plan.block_bytes
         whole = blocks * plan.block_bytes
         self._rest, pcm = pcm[whole:], pcm[:whole]
-        sizes = tuple(map(len, self._frames))
+        # From lists: a tuple of an iterator's is never made of one that was freed, and up to 2,000 of those are kept.
+        sizes = tuple([len(frame) for frame in self._frames])
         if sizes and sizes.count(sizes[0]) == len(sizes):
             sizes = sizes[:1] * len(sizes)  # of one number instead of as many
         begin, self._end = self._end, self._end + sum(sizes)
-        samples = tuple(map(pcm.__getitem__, plan.slices))
+        samples = tuple([pcm[each] for each in plan.slices])
         self._thinned.append(_Thinned(blocks, samples, begin, self._end, sizes, self._sent_ns))
         self._kept += blocks
         while self._kept - self._thinned[0].blocks >= BLOCKS:
