@@ -41,7 +41,11 @@ def call(  # noqa: PLR0917 - typer calls it by name
     answer_s: Annotated[float, typer.Option(min=1, help="How long an answer may take, in seconds.")] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end instead.")] = False,
 ) -> None:
-    """Call a running server: speak WAV files, type words, or type line by line where neither is given."""
+    """Call a running server, by voice or keyboard.
+
+    Speaks WAV files, types words, or types line by line what is entered where neither is given. Prints what is said as
+    it is said, and the call's trace.
+    """
     import asyncio
 
     from voicespan_server.client import CallError, read_wav

@@ -132,7 +132,10 @@ def verify_live(
     otlp_endpoint: Annotated[str | None, typer.Option(help="A collector that runs already, OTLP over HTTP.")] = None,
     deadline_s: Annotated[float, typer.Option(min=1, help="How long Langfuse may take to show what it took.")] = 120,
 ) -> None:
-    """Place one call with real keys and compare what Langfuse has of it, field by field."""
+    """Place one call with real keys and verify it.
+
+    Compares what Langfuse has of it, field by field.
+    """
     from voicespan_server import verify
     from voicespan_server.settings import load_settings
 

@@ -23,7 +23,11 @@ def doctor(
     port: Annotated[int | None, typer.Option(help="Its port (VOICESPAN_PORT).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check settings, key, port, disk, collector, Langfuse and clock by real requests, and say what to do."""
+    """Check what a server needs, and say what to do.
+
+    Settings, keys, the port, the store's disk; the model, the collector and Langfuse by real requests; the clock by
+    their answers.
+    """
     import logging
     from dataclasses import asdict
 

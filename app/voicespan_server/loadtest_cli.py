@@ -43,7 +43,10 @@ def loadtest(  # noqa: PLR0917 - typer calls it by name
     api_key: ApiKey = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON; progress goes to stderr.")] = False,
 ) -> None:
-    """Load a server with paced callers: latencies, gaps in the audio, errors by code, and how many calls it carries."""
+    """Load a server with paced callers.
+
+    Level by level: latencies as a caller has them, gaps in the audio, errors by code, and how many calls it carries.
+    """
     import asyncio
     from dataclasses import asdict
 

@@ -101,7 +101,7 @@ def test_a_good_set_up_is_all_ok_and_was_really_asked(
     status, found = findings(tmp_path, good)
     assert status == 0
     assert {check["outcome"] for check in found.values()} == {"ok"}, found
-    assert list(found) == ["settings", "model", "port", "store", "collector", "langfuse", "clock", "content"]
+    assert list(found) == ["settings", "access", "model", "port", "store", "collector", "langfuse", "clock", "content"]
     assert "voices" in found["langfuse"]["found"]
     assert "/v1beta/models/gemini-3.8-live" in services.asked
     assert [span.name for span in receiver.spans.all()] == ["voicespan doctor"]
@@ -120,6 +120,12 @@ def test_settings_that_cannot_be_used(tmp_path: Path, good: dict[str, str]) -> N
     assert (status, failed(found)) == (1, ["settings"])
     assert "VOICESPAN_MAX_SESSION_S" in found["settings"]["found"]
     assert len(found) == 1
+
+
+def test_a_server_that_would_be_open_to_strangers(tmp_path: Path, good: dict[str, str]) -> None:
+    status, found = findings(tmp_path, {**good, "VOICESPAN_HOST": "0.0.0.0"})
+    assert (status, failed(found)) == (1, ["access"])
+    assert "VOICESPAN_API_KEYS" in found["access"]["found"]
 
 
 def test_a_wrong_key(tmp_path: Path, good: dict[str, str]) -> None:

@@ -97,3 +97,23 @@ def test_a_refused_call_ends_with_status_1(tmp_path: Path, server: ServerProcess
     done = voicespan(tmp_path, "call", "--url", server.url.replace("http", "ws") + "/ws/nothing", "-t", "hello")
     assert done.returncode == 1
     assert "HTTP 403" in done.stderr or "HTTP 404" in done.stderr
+
+
+def test_a_server_that_asks_for_a_key_is_called_with_one(tmp_path: Path, simulator: SimulatorProcess) -> None:
+    secret = "s3cret-of-sixteen-or-more"
+    env = {
+        "VOICESPAN_API_KEYS": f"tests:{secret}",
+        "VOICESPAN_BACKEND": "simulator",
+        "VOICESPAN_SIMULATOR_URL": simulator.base_url,
+        "VOICESPAN_SIMULATOR_CA_FILE": str(simulator.ca_file),
+        "VOICESPAN_SIMULATOR_SCENARIO": "typed",
+    }
+    with ServerProcess(env) as server:
+        ask = ("call", "--url", server.voice_url, "-t", "Hello there.")
+        done = voicespan(tmp_path, *ask, "--api-key", secret)
+        assert done.returncode == 0, done.stderr
+        assert "Turn 1" in done.stdout
+        without = voicespan(tmp_path, *ask)
+        assert (without.returncode, "unauthorized" in without.stderr) == (1, True), without.stderr
+        wrong = voicespan(tmp_path, *ask, "--api-key", "another-of-sixteen-or-more")
+        assert (wrong.returncode, "HTTP 401" in wrong.stderr) == (1, True), wrong.stderr

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from fuzz import clients, model, rest
 from fuzz.tally import Tally
@@ -41,6 +42,14 @@ OPEN = {
 }
 
 
+class Server(ServerProcess):
+    """It may be slow to start: this is about what it does then."""
+
+    def __enter__(self) -> Self:
+        self.start(timeout_s=120)
+        return self
+
+
 @dataclass
 class Verdict:
     """Crashes are servers that died and errors in their logs; a session leaks if it goes on without anybody."""
@@ -66,7 +75,7 @@ def play(parts: Sequence[str], inputs: int, seed: int) -> Verdict:
 
 
 def _clients(inputs: int, seed: int, tally: Tally, verdict: Verdict) -> None:
-    with SimulatorProcess(pace="fast") as simulator, ServerProcess(_env(simulator)) as server:
+    with SimulatorProcess(pace="fast") as simulator, Server(_env(simulator)) as server:
         before = _descriptors(server)
         asyncio.run(clients.play(server.voice_url, inputs, seed, tally))
         _look_at(server, before, verdict)
@@ -80,9 +89,9 @@ def _model(inputs: int, seed: int, tally: Tally, verdict: Verdict) -> None:
                 "VOICESPAN_SIMULATOR_URL": hostile.base_url,
                 "VOICESPAN_SIMULATOR_CA_FILE": str(hostile.ca_file),
             }
-            server = ServerProcess(env)
+            server = Server(env)
             try:
-                await asyncio.to_thread(server.start)
+                await asyncio.to_thread(server.start, 120)
                 before = _descriptors(server)
                 await model.play(hostile, server.voice_url, inputs, seed, tally)
                 await asyncio.to_thread(_look_at, server, before, verdict)
@@ -95,14 +104,14 @@ def _model(inputs: int, seed: int, tally: Tally, verdict: Verdict) -> None:
 
 
 def _rest(inputs: int, seed: int, tally: Tally, verdict: Verdict) -> None:
-    with SimulatorProcess(pace="fast") as simulator, ServerProcess(_env(simulator)) as server:
+    with SimulatorProcess(pace="fast") as simulator, Server(_env(simulator)) as server:
         before = _descriptors(server)
         rest.from_openapi(server.url, inputs, seed, tally)
         _look_at(server, before, verdict)
 
 
 def _raw(inputs: int, seed: int, tally: Tally, verdict: Verdict) -> None:
-    with SimulatorProcess(pace="fast") as simulator, ServerProcess(_env(simulator)) as server:
+    with SimulatorProcess(pace="fast") as simulator, Server(_env(simulator)) as server:
         before = _descriptors(server)
         asyncio.run(rest.raw(server.port, inputs, seed, tally))
         _look_at(server, before, verdict)

@@ -15,8 +15,9 @@ from pathlib import Path
 from voicespan.content import CAPTURE_VARIABLE, capture_from_environment
 from voicespan.sdk import maintenance
 from voicespan.sdk.database import StoreError
+from voicespan_server.access.door import Door
 from voicespan_server.doctor.check import Check, fail, ok, warn
-from voicespan_server.settings import Settings
+from voicespan_server.settings import Settings, SettingsError
 
 # Below it SQLite's own log may not fit while a checkpoint waits.
 LEAST_FREE_MB = 64
@@ -25,6 +26,17 @@ LEAST_FREE_MB = 64
 def settings_hold(settings: Settings) -> Check:
     """They could be read, or this would not have been reached."""
     return ok("settings", f"{settings.model} by {settings.chosen_backend}")
+
+
+def access(settings: Settings) -> Check:
+    """Who may call."""
+    try:
+        door = Door(settings)
+    except SettingsError as error:
+        return fail("access", str(error), "see docs/security.md")
+    if door.open:
+        return ok("access", f"open to this machine, on {settings.host} alone: no VOICESPAN_API_KEYS")
+    return ok("access", f"by API key, of which there are {len(door.keys)}")
 
 
 def port(settings: Settings) -> Check:

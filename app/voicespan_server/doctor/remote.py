@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -134,7 +135,7 @@ def collector(environ: Mapping[str, str]) -> Check:
     if not isinstance(answer, Accepted):
         return fail(
             "collector",
-            f"{where}: {answer.reason[:300]}",
+            f"{where}: {_cause(answer.reason)}",
             "start it, or set OTEL_EXPORTER_OTLP_ENDPOINT, _PROTOCOL and _HEADERS right; spans wait meanwhile",
         )
     if answer.rejected:
@@ -187,6 +188,12 @@ def langfuse(settings: Settings, environ: Mapping[str, str]) -> Check:
     except (ValueError, LookupError, TypeError):
         return fail("langfuse", f"{where} is no Langfuse", "set LANGFUSE_BASE_URL right")
     return ok("langfuse", f"{where} takes the keys of project {project}")
+
+
+def _cause(reason: str) -> str:
+    """Of a failure that names all that it went through, the innermost."""
+    found = re.search(r"\[Errno -?\d+\] [^\"\')]+", reason)
+    return found[0] if found else reason[:300]
 
 
 def _told(error: Exception) -> str:
