@@ -21,6 +21,8 @@ from voicespan_server.audio_wire import FINAL, FINAL_BINARY, MASKED, binary_fram
 
 EXTENSION = "voicespan.audio"
 _DATA = frozenset({Opcode.CONT, Opcode.TEXT, Opcode.BINARY})
+RESTART = 1012
+SHUTDOWN_S = 1.0
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -90,6 +92,25 @@ class ClientLeg(WebSocketsSansIOProtocol):
     def _pass_on(self, data: bytes, start: int, end: int) -> None:
         if start < end and not self.transport.is_closing():
             super().data_received(data if end - start == len(data) else data[start:end])
+
+    def shutdown(self) -> None:
+        """The server stops: close as an application does, and give the client the time to answer.
+
+        uvicorn would close the transport at once. What the client is just sending makes a reset of it, and the
+        code 1012, which says "call again", does not arrive.
+        """
+        if not self.handshake_complete or self.close_sent or self.transport.is_closing():
+            super().shutdown()
+            return
+        self.stop_keepalive()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": RESTART})
+        self.conn.send_close(RESTART)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(SHUTDOWN_S, self.transport.close)
 
     # --- what goes ----------------------------------------------------------------------------------------------------
 

@@ -171,6 +171,17 @@ async def test_nothing_is_written_behind_our_own_close() -> None:
     assert not server.app.beside
 
 
+async def test_a_shutdown_is_told_and_the_client_has_time_to_answer() -> None:
+    server = await served()
+    server.protocol.shutdown()
+    assert server.written == Frame(Opcode.CLOSE, Close(1012, "").serialize()).serialize(mask=False)
+    await server.read(frame(PCM))
+    assert not server.wire.closing, "what comes meanwhile is read, else the close would become a reset"
+    assert server.app.heard == [(1012, "")]
+    await server.read(frame(Close(1012, "").serialize(), Opcode.CLOSE))
+    assert server.wire.closing
+
+
 async def told(kind: type[WebSocketsSansIOProtocol], reads: Sequence[bytes], turns: Sequence[int]) -> Served:
     server = Served(kind)
     await asyncio.sleep(0)
