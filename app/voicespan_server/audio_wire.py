@@ -29,7 +29,7 @@ FINAL = MASKED = 0x80
 MAX_ENVELOPE_BYTES = 400
 
 _SHORT, _MEDIUM, _LONG = Struct("!BB"), Struct("!BBH"), Struct("!BBQ")
-_MEDIUM_MASKED = Struct("!BBH4s")
+_MEDIUM_MASKED, _KEY = Struct("!BBH4s"), Struct("4s")
 
 
 @cache
@@ -100,8 +100,8 @@ def audio_writer(mime_type: str) -> Callable[[bytes], bytes]:
 def _keys() -> Iterator[bytes]:
     """Masking keys: from the system's source, as RFC 6455 asks, a thousand for one call of it."""
     while True:
-        pool = os.urandom(4096)
-        yield from (pool[at : at + 4] for at in range(0, len(pool), 4))
+        for (key,) in _KEY.iter_unpack(os.urandom(1000 * _KEY.size)):
+            yield key
 
 
 _mask_keys = _keys()

@@ -91,14 +91,17 @@ def main() -> int:
 def measure(load: LoadProcess, kinds: Sequence[Kind], options: argparse.Namespace) -> dict[str, Any]:
     """Everything, printed as it comes."""
     print(f"Python {platform.python_version()}, commit {commit()}, {options.runs} runs of {options.seconds:g} s each")
-    direct = run_load(load, None, 100 if options.short else 200, options)
-    print(f"the load alone: {direct['load_share']:.0%} of a core, {in_ms(direct)}")
     rows = [Row(kind) for kind in kinds]
     for row in rows:
         calibrate(load, row, options)
+    direct = []
     for _ in range(options.runs):
         for row in rows:
             measure_once(load, row, options)
+            if row.kind is VOICESPAN:
+                direct.append(run_load(load, row.sessions, options))
+    if direct:
+        print(f"the load without a relay: {direct[-1]['load_share']:.0%} of a core, {in_ms(direct[-1])}")
     print_rows(rows)
     found: dict[str, Any] = {
         f"sessions_per_core_{row.kind.key}_tls": round(row.median("sessions_per_core"), 1) for row in rows if row.runs
@@ -114,11 +117,12 @@ def measure(load: LoadProcess, kinds: Sequence[Kind], options: argparse.Namespac
         found["times_floor"] = round(ours.median("us_per_frame") / floor.median("us_per_frame"), 2)
     if ours:
         for p in ("p50", "p99"):
-            added = statistics.median(max(run.up_us[p], run.down_us[p]) for run in ours.runs)
-            found[f"added_latency_{p}_ms"] = round((added - min(direct["up_us"][p], direct["down_us"][p])) / 1e3, 2)
-        found["pss_kib_per_idle_session"] = round(
-            idle_kib(load, VOICESPAN, (20, 60) if options.short else (50, 250)), 1
-        )
+            found[f"added_latency_{p}_ms"] = round(added_us(ours.runs, direct, p) / 1e3, 2)
+        sizes = (20, 60) if options.short else (50, 250)
+        found["pss_kib_per_idle_session"] = round(idle_kib(load, VOICESPAN, sizes), 1)
+        for row in rows:
+            if row.kind in (UNTOLD, SDK, PICOWS) and not options.short:
+                found[f"pss_kib_per_idle_session_{row.kind.key}"] = round(idle_kib(load, row.kind, sizes), 1)
     print_figures(found)
     return found
 
@@ -170,11 +174,22 @@ def run_on(load: LoadProcess, running: Any, sessions: int, options: Any) -> tupl
     return figures, running.cpu_s() - before_s
 
 
-def run_load(load: LoadProcess, url: Any, sessions: int, options: Any) -> dict[str, Any]:
-    """Without a relay."""
-    load.tell(do="call", url=url, sessions=sessions, warm_s=2.0, seconds=min(5.0, options.seconds))
+def run_load(load: LoadProcess, sessions: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Without a relay: as late as the load and the machine are by themselves."""
+    load.tell(do="call", url=None, sessions=sessions, warm_s=2.0, seconds=options.seconds)
     load.answer()
     return load.answer()
+
+
+def added_us(runs: Sequence[Run], direct: Sequence[dict[str, Any]], p: str) -> float:
+    """The way through a relay less the way without, each run against the one next to it; the slower direction."""
+
+    def added(way: str) -> float:
+        return statistics.median(
+            getattr(run, way)[p] - beside[way][p] for run, beside in zip(runs, direct, strict=False)
+        )
+
+    return max(added("up_us"), added("down_us"))
 
 
 def idle_kib(load: LoadProcess, kind: Kind, sizes: tuple[int, int]) -> float:
