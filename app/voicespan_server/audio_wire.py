@@ -67,16 +67,16 @@ def unmasked(data: bytes, payload: int, end: int) -> bytes:
     return apply_mask(data[payload:end], data[payload - 4 : payload])
 
 
-def binary_frame(payload: bytes) -> bytes:
-    """A server's frame: binary, whole, not masked."""
-    return b"".join((_header(len(payload)), payload))
+def server_frame(first: int, payload: bytes) -> bytes:
+    """A server's frame, `FINAL_BINARY` or `FINAL_TEXT`: whole, not masked."""
+    return b"".join((_header(first, len(payload)), payload))
 
 
 @lru_cache(maxsize=256)
-def _header(length: int) -> bytes:
+def _header(first: int, length: int) -> bytes:
     if length < 126:
-        return _SHORT.pack(FINAL_BINARY, length)
-    return _MEDIUM.pack(FINAL_BINARY, 126, length) if length < 1 << 16 else _LONG.pack(FINAL_BINARY, 127, length)
+        return _SHORT.pack(first, length)
+    return _MEDIUM.pack(first, 126, length) if length < 1 << 16 else _LONG.pack(first, 127, length)
 
 
 def audio_writer(mime_type: str) -> Callable[[bytes], bytes]:

@@ -1,7 +1,8 @@
 """The client's WebSocket, its audio taken and given as bytes: a class for uvicorn's `ws=` option.
 
-Whole binary frames of audio go to a callback, and audio to the client straight to the transport. Everything else, the
-upgrade, text, pings, closes, fragments, frames that are too long, is uvicorn's as ever, and goes through ASGI. The
+Whole binary frames of audio go to a callback, and audio and text to the client straight to the transport. Everything
+else, the upgrade, text of the client's, pings, closes, fragments, frames that are too long, is uvicorn's as ever, and
+goes through ASGI. The
 application finds the leg among the scope's extensions; under a server without this class there is none, and all goes
 through ASGI.
 
@@ -17,7 +18,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Opcode
 from websockets.http11 import Request
 
-from voicespan_server.audio_wire import FINAL, FINAL_BINARY, MASKED, binary_frame, frame_at, unmasked
+from voicespan_server.audio_wire import FINAL, FINAL_BINARY, FINAL_TEXT, MASKED, frame_at, server_frame, unmasked
 
 EXTENSION = "voicespan.audio"
 _DATA = frozenset({Opcode.CONT, Opcode.TEXT, Opcode.BINARY})
@@ -116,7 +117,14 @@ class ClientLeg(WebSocketsSansIOProtocol):
 
     def send_audio(self, pcm: bytes) -> bool:
         """Write a chunk of audio; False where the client takes none now: ASGI's `send` waits until it does."""
-        if not self.writable.is_set() or self.close_sent or self.transport.is_closing():
+        return self._write(FINAL_BINARY, pcm)
+
+    def send_text(self, text: str) -> bool:
+        """Write a text; False as above."""
+        return self._write(FINAL_TEXT, text.encode())
+
+    def _write(self, first: int, payload: bytes) -> bool:
+        if not self.writable.is_set() or not self.handshake_complete or self.close_sent or self.transport.is_closing():
             return False
-        self.transport.write(binary_frame(pcm))
+        self.transport.write(server_frame(first, payload))
         return True

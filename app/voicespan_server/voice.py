@@ -74,11 +74,15 @@ class Socket:
 
     async def send_text(self, text: str) -> None:
         """Send, unless the client is gone: reading tells of that."""
+        if self._leg and self._leg.send_text(text):
+            return
         with suppress(WebSocketDisconnect, RuntimeError):
             await self._websocket.send_text(text)
 
     async def send_audio(self, pcm: bytes) -> None:
         """Send, unless the client is gone."""
+        if self.write_audio(pcm):
+            return
         with suppress(WebSocketDisconnect, RuntimeError):
             await self._websocket.send_bytes(pcm)
 

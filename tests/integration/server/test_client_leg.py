@@ -149,7 +149,14 @@ async def test_audio_is_written_at_once_unless_the_client_does_not_read() -> Non
     leg.pause_writing()
     assert not leg.send_audio(PCM)
     leg.resume_writing()
-    assert leg.send_audio(PCM)
+    assert leg.send_text("é")
+    assert server.written.endswith(Frame(Opcode.TEXT, "é".encode()).serialize(mask=False))
+
+
+async def test_nothing_is_written_before_the_upgrade_was_answered() -> None:
+    server = Served(ClientLeg)
+    assert not server.protocol.send_audio(PCM)  # type: ignore[attr-defined]
+    assert not server.wire.written
 
 
 async def test_nothing_is_written_to_a_client_that_has_gone() -> None:

@@ -112,7 +112,7 @@ def test_no_two_frames_have_the_same_mask() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])
 def test_audio_to_the_client_is_a_binary_frame_as_websockets_reads_it(size: int) -> None:
-    frame = read(wire.binary_frame(bytes(size)), mask=False)
+    frame = read(wire.server_frame(wire.FINAL_BINARY, bytes(size)), mask=False)
     assert (frame.opcode, frame.fin, bytes(frame.data)) == (Opcode.BINARY, True, bytes(size))
 
 
