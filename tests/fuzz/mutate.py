@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Callable
@@ -61,7 +62,7 @@ def _places(value: Json, path: tuple[Json, ...] = ()) -> list[tuple[Json, ...]]:
 def _restructured(value: Json, rng: random.Random) -> Json:
     path = rng.choice(_places(value))
     if not path:
-        return rng.choice(SCALARS) if rng.random() < 0.2 else value
+        return copy.deepcopy(rng.choice(SCALARS)) if rng.random() < 0.2 else value
     parent = value
     for key in path[:-1]:
         parent = parent[key]
@@ -71,7 +72,7 @@ def _restructured(value: Json, rng: random.Random) -> Json:
 
 
 def _replace(parent: Json, key: Json, rng: random.Random) -> None:
-    parent[key] = rng.choice(SCALARS)
+    parent[key] = copy.deepcopy(rng.choice(SCALARS))
 
 
 def _remove(parent: Json, key: Json, rng: random.Random) -> None:
@@ -101,9 +102,10 @@ def _multiply(parent: Json, key: Json, rng: random.Random) -> None:
 
 def _add(parent: Json, key: Json, rng: random.Random) -> None:
     if isinstance(parent, dict):
-        parent[rng.choice(("type", "text", "turn", "extra", "serverContent", "id", "v"))] = rng.choice(SCALARS)
+        name = rng.choice(("type", "text", "turn", "extra", "serverContent", "id", "v"))
+        parent[name] = copy.deepcopy(rng.choice(SCALARS))
     else:
-        parent.insert(0, rng.choice(SCALARS))
+        parent.insert(0, copy.deepcopy(rng.choice(SCALARS)))
 
 
 _CHANGES: tuple[Callable[[Json, Json, random.Random], None], ...] = (
