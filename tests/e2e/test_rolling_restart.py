@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 CALLS = int(os.environ.get("VOICESPAN_RESTART_CALLS", "20"))
 # A hundred dials at once are another test.
-JOINING_AT_ONCE = 10
+JOINING_AT_ONCE = 5
 
 
 async def stay(url: str, joining: asyncio.Semaphore, up: asyncio.Barrier, restarted: asyncio.Event) -> int:
@@ -73,6 +73,7 @@ async def test_no_call_is_cut_or_refused_while_all_workers_are_replaced(
         "VOICESPAN_DRAIN_S": "300",
         "VOICESPAN_SIMULATOR_SCENARIO": "one_tool",
         "VOICESPAN_IDLE_TIMEOUT_S": "300",
+        "VOICESPAN_SETUP_TIMEOUT_S": "60",
         "VOICESPAN_MAX_SESSIONS": "0",
     }
     with ServerProcess(env, "--workers", "2") as server:
