@@ -64,6 +64,8 @@ class Door:
         try:
             secret = settings.api_keys.get_secret_value() if settings.api_keys else ""
             self.keys = ApiKeys.parse(secret)
+            if secret and not self.keys:
+                raise ApiKeysError("there is no key in it: write id:secret, or leave it unset")
         except ApiKeysError as error:
             raise SettingsError(f"VOICESPAN_API_KEYS: {error}") from None
         check_not_open_to_strangers(settings.host, self.keys)

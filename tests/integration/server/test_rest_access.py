@@ -203,6 +203,7 @@ def test_a_server_without_keys_does_not_listen_to_others(host: str) -> None:
     ("setting", "value", "told"),
     [
         ("api_keys", "a:short", "VOICESPAN_API_KEYS: the secret of API key 1 needs"),
+        ("api_keys", "# to do\n", "VOICESPAN_API_KEYS: there is no key in it"),
         ("allowed_origins", "app.example.com", "VOICESPAN_ALLOWED_ORIGINS"),
         ("trusted_proxies", "10.0.0.1/8", "VOICESPAN_TRUSTED_PROXIES"),
     ],
