@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -76,6 +77,8 @@ def main() -> int:
     if options.short:
         kinds = [kind for kind in kinds if kind in (VOICESPAN, UNTOLD, SDK)]
         options.runs, options.seconds = 1, 3.0
+    # Told to end it ends its processes, as it does when interrupted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with LoadProcess() as load:
             figures = measure(load, kinds, options)
