@@ -85,6 +85,7 @@ class ModelLink:
         self._began = False
         self._told_of_outage = False
         self._going_away = False
+        self._served = False  # the model has said something over this connection
         self._left_because = ""
         self._traffic_timer: asyncio.TimerHandle | None = None
         self._in_activity = False
@@ -109,6 +110,7 @@ class ModelLink:
     def worked(self) -> None:
         """The model said something: what fails after it is another failure."""
         self._redial.worked()
+        self._served = True
 
     def leave_stalled(self) -> None:
         """An answer does not come: dial anew by handle. Without one nothing is done, for the words would be lost."""
@@ -147,10 +149,12 @@ class ModelLink:
                     self._session.feed(ev.Connected(connection.provider_session_id))
                     self._tell_of_connection(ready, restored=self.handle is not None)
                     await self._serve(connection)
+                self._going_away = False
                 self._tell_of_outage()
             except ConnectionFailed as error:
                 lived_s = 0.0 if connected_at_s is None else time.monotonic() - connected_at_s
-                await self._recover(Stalled(self._left_because) if self._left_because else error, lived_s)
+                why, self._left_because = self._left_because, ""
+                await self._recover(Stalled(why) if why else error, lived_s)
 
     def _handle_told(self) -> tuple[bool, float | None]:
         return (True, time.monotonic() - self.handle.given_at_s) if self.handle else (False, None)
@@ -158,8 +162,7 @@ class ModelLink:
     def _tell_of_connection(self, ready: Callable[[bool], Message], *, restored: bool) -> None:
         self._host.tell({"type": "session.resumed", "restored": restored} if self._began else ready(restored))
         self._began = True
-        self._told_of_outage = self._going_away = False
-        self._left_because = ""
+        self._told_of_outage = self._served = False
 
     def _tell_of_outage(self) -> None:
         """Once, however many attempts it takes."""
@@ -174,7 +177,8 @@ class ModelLink:
         by_code = failure.error_type == f"live_{failure.close.code}"
         self._session.feed(ev.Disconnected(failure.close, None if by_code else failure.error_type))
         # A cut that was announced is no verdict on the session, whatever its code.
-        fault = Fault.TRANSIENT if self._going_away and failure.fault is Fault.INVALID else failure.fault
+        announced, self._going_away = self._going_away, False
+        fault = Fault.TRANSIENT if announced and failure.fault is Fault.INVALID else failure.fault
         decision = self._redial.after(
             fault,
             time.monotonic(),
@@ -215,7 +219,7 @@ class ModelLink:
             sending.cancel()
 
     def _on_model_audio(self, pcm: bytes, mime_type: str) -> None:
-        self._redial.worked()
+        self.worked()
         self._host.on_model_audio(pcm, mime_type)
 
     def _keep_handle(self, update: types.LiveServerSessionResumptionUpdate | None) -> None:
@@ -227,7 +231,8 @@ class ModelLink:
         self._session.feed(ev.Unreadable(type(error).__name__))
 
     def _may_leave(self) -> bool:
-        return self._going_away and self.handle is not None and not self._host.busy()
+        # One that is announced to go before it said a word is kept to its end: the next would be as short.
+        return self._going_away and self._served and self.handle is not None and not self._host.busy()
 
     # --- to the model -----------------------------------------------------------------------------------------------
 

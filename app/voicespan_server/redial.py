@@ -96,7 +96,9 @@ class Redial:
             if self._started_afresh and (fault is Fault.INVALID or self._afresh_worked):
                 return GiveUp(None if fault is Fault.INVALID else later_s)
             self._started_afresh = True
-        wait_s = max(self._backoff_s(self._failures - 1), retry_after_s or 0.0)
+        # What is invalid does not get better by waiting, and begins afresh once.
+        backoff_s = 0.0 if fault is Fault.INVALID else self._backoff_s(self._failures - 1)
+        wait_s = max(backoff_s, retry_after_s or 0.0)
         if now_s + wait_s - self._failing_since_s > self._budget_s:
             return GiveUp(later_s)
         return Again(wait_s, fresh)

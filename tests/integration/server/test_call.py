@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import cast
 
 import pytest
-from google.genai import types
+from google.genai import errors, types
 
 from support.call_bench import Client
 from support.telling import IDENTITY, MODEL, Recorder
@@ -34,6 +34,7 @@ class Live:
         self.handles: list[str | None] = []
         self.setup_complete = types.LiveServerSetupComplete()
         self.fails_to_send: Exception | None = None
+        self.refusals: list[Exception] = []
         self.aio = self.live = self
 
     def connect(self, *, model: str, config: types.LiveConnectConfig) -> Live:
@@ -42,6 +43,8 @@ class Live:
         return self
 
     async def __aenter__(self) -> Live:
+        if self.refusals:
+            raise self.refusals.pop(0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -53,6 +56,9 @@ class Live:
             if isinstance(item, Exception):
                 raise item
             yield item
+
+    async def close(self) -> None:
+        self.messages.put_nowait(closed(1000, ""))
 
     async def send_realtime_input(self, **what: object) -> None:
         if self.fails_to_send:
@@ -68,6 +74,11 @@ class Live:
 
     def says(self, **fields: object) -> None:
         self.messages.put_nowait(types.LiveServerMessage.model_validate(fields))
+
+
+def closed(code: int, reason: str) -> Exception:
+    """What google-genai raises from receive, and from connect, when the service closes."""
+    return errors.APIError(code, reason, None)  # type: ignore[arg-type]
 
 
 class Bench:
@@ -163,6 +174,43 @@ async def test_a_service_that_cuts_right_after_the_setup_is_not_dialled_for_ever
         ended = await bench.running
     assert ended.close.code == 4502
     assert bench.live.handles == [None, "h-1"]
+
+
+async def test_a_handle_that_is_refused_after_a_cut_that_was_announced_is_dropped() -> None:
+    bench = Bench()
+    bench.live.says(**handle())
+    bench.live.says(voice_activity={"voice_activity_type": "ACTIVITY_START"})
+    bench.live.says(go_away={"time_left": "5s"})
+    await bench.settle()
+    bench.live.refusals = [closed(1007, "Invalid session resumption handle.")]
+    bench.live.messages.put_nowait(closed(1008, ""))
+    await bench.settle()
+    assert bench.live.handles == [None, "h-1", None]
+    await bench.end()
+
+
+async def test_what_goes_wrong_after_a_stall_is_not_taken_for_one() -> None:
+    bench = Bench()
+    bench.live.says(**handle())
+    await bench.settle()
+    bench.live.refusals = [closed(1007, "API key not valid. Please pass a valid API key.")]
+    bench.call._link.leave_stalled()
+    async with asyncio.timeout(5):
+        ended = await bench.running
+    assert ended.close.code == 4502
+    assert any("model_refused" in str(item) for item in bench.client.sent)
+
+
+async def test_a_connection_that_goes_away_before_it_said_a_word_is_kept_to_its_end() -> None:
+    bench = Bench()
+    bench.live.says(**handle())
+    bench.live.says(go_away={"time_left": "5s"})
+    await bench.settle()
+    assert bench.live.handles == [None]
+    bench.live.messages.put_nowait(closed(1011, "Deadline expired before operation could complete."))
+    await bench.settle()
+    assert bench.live.handles == [None, "h-1"]
+    await bench.end()
 
 
 async def test_a_client_that_does_not_read_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:

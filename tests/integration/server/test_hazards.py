@@ -89,16 +89,16 @@ async def test_the_model_is_heard_while_a_tool_runs(simulated: Simulated) -> Non
 async def test_nobody_waits_for_the_services_pongs(
     simulated: Simulated, monkeypatch: pytest.MonkeyPatch, waits: bool
 ) -> None:
-    monkeypatch.setitem(SOCKET_OPTIONS, "ping_interval", 0.02)
+    monkeypatch.setitem(SOCKET_OPTIONS, "ping_interval", 0.1)
     if waits:
-        monkeypatch.setitem(SOCKET_OPTIONS, "ping_timeout", 0.02)
-    async with simulated.call("no_pongs", reconnect_budget_s=0) as bench:
+        monkeypatch.setitem(SOCKET_OPTIONS, "ping_timeout", 0.2)
+    async with simulated.call("no_pongs") as bench:
         await bench.told("ready")
-        await asyncio.sleep(0.2)  # ten pings
         if waits:
             # Whoever does loses a healthy session.
             await bench.told("session.reconnecting")
         else:
+            await asyncio.sleep(0.5)
             assert (await bench.ask())["reason"] == "completed"
             assert not bench.of("session.reconnecting")
 
@@ -107,13 +107,13 @@ async def test_nobody_waits_for_the_services_pongs(
 async def test_a_connection_over_which_nothing_comes_is_left_and_one_that_answers_pings_is_not(
     simulated: Simulated, monkeypatch: pytest.MonkeyPatch, scenario: str
 ) -> None:
-    monkeypatch.setitem(SOCKET_OPTIONS, "ping_interval", 0.05)
-    async with simulated.call(scenario, dead_after_s=0.5) as bench:
+    monkeypatch.setitem(SOCKET_OPTIONS, "ping_interval", 0.1)
+    async with simulated.call(scenario, dead_after_s=0.8) as bench:
         await bench.told("ready")
         if scenario == "no_pongs":
             assert (await bench.told("session.resumed"))["restored"] is True
         else:
-            await asyncio.sleep(1.2)
+            await asyncio.sleep(2)
             assert not bench.of("session.reconnecting")
         assert (await bench.ask())["reason"] == "completed"
 

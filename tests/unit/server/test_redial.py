@@ -80,6 +80,12 @@ def test_what_is_invalid_begins_afresh_once_in_a_call() -> None:
     assert redial.after(Fault.INVALID, 60.0, began=True, resumable=True) == GiveUp(None)
 
 
+def test_a_handle_that_is_refused_is_not_waited_for() -> None:
+    redial = running()
+    redial.after(Fault.TRANSIENT, 0.0, began=True, resumable=True)
+    assert redial.after(Fault.INVALID, 0.3, began=True, resumable=True) == Again(0.0, fresh=True)
+
+
 def test_a_fresh_start_that_fails_for_a_moment_is_tried_again() -> None:
     redial = running()
     redial.after(Fault.INVALID, 0.0, began=True, resumable=True)
