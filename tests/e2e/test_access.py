@@ -254,13 +254,13 @@ def test_a_chat_counts_in_the_days_budget(environ: dict[str, str]) -> None:
 
 async def test_a_token_lowers_a_calls_bounds(environ: dict[str, str]) -> None:
     with ServerProcess({**environ, "VOICESPAN_API_KEYS": KEYS, "VOICESPAN_BUDGET_SIMULATED": "true"}) as server:
-        bounds = {"max_session_s": 1.5, "budget_usd": 0.000001}
+        bounds = {"max_session_s": 4, "budget_usd": 0.000001}
         for name, code in (("max_session_s", 4410), ("budget_usd", 4429)):
             asked = {name: bounds[name]}
             answer = await asyncio.to_thread(server.post, "/v1/session-tokens", asked, AS_ALICE)
             async with raw(server, token=answer["token"]) as socket:
                 ready = (await read(socket, "ready")).messages[0]
-                assert ready["limits"]["max_s"] == (1.5 if name == "max_session_s" else 1800)
+                assert ready["limits"]["max_s"] == (4 if name == "max_session_s" else 1800)
                 await socket.send('{"type": "text", "text": "Where is the cathedral?"}')
                 assert (await read(socket)).code == code
 

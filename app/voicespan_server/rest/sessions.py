@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
 from fastapi import Path as PathParameter
@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 router = APIRouter(tags=["sessions"], dependencies=GUARD, responses=GUARDED | STORED)
 
 UserId = Annotated[str, PathParameter(min_length=1, max_length=200, description="user.id, as sessions were told it")]
-Filter = Annotated[str | None, Query(min_length=1, max_length=200)]
 _UNKNOWN = problems(s404="this host has no such session")
 FLUSH_S = 2.0
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -30,6 +29,10 @@ ELSEWHERE = (
     "What was sent on is not deleted: Langfuse, the collector's other backends and their backups keep it until it is "
     "deleted there. The model's provider keeps what its terms say."
 )
+
+
+def _filter(description: str) -> Any:  # what Query() gives has no type of its own
+    return Query(min_length=1, max_length=200, description=description)
 
 
 class Session(BaseModel):
@@ -94,17 +97,17 @@ class Deleted(BaseModel):
 async def get_sessions(
     *,
     server: TheServer,
-    user_id: Filter = None,
-    key_id: Filter = None,
-    model: Filter = None,
-    backend: Filter = None,
+    user_id: Annotated[str | None, _filter("Of this user")] = None,
+    key_id: Annotated[str | None, _filter("On this API key")] = None,
+    model: Annotated[str | None, _filter("With this model")] = None,
+    backend: Annotated[str | None, _filter("gemini, vertex or simulator")] = None,
     since: Annotated[datetime | None, Query(description="Begun then or later")] = None,
     until: Annotated[datetime | None, Query(description="Begun before")] = None,
     before: Annotated[
         str | None,
         Query(pattern=r"^\d{1,19}\.[A-Za-z0-9_.:-]{1,200}$", description="`next` of a page: the one after it"),
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    limit: Annotated[int, Query(ge=1, le=500, description="How many at most")] = 50,
 ) -> SessionPage:
     """The sessions that have ended on this host, newest first."""
     wanted = Wanted(user_id, key_id, model, backend, _nanoseconds(since), _nanoseconds(until))

@@ -22,7 +22,9 @@ class TraceLink(BaseModel):
 
 
 @router.get("/v1/traces")
-async def get_traces(server: TheServer, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[TraceSummary]:
+async def get_traces(
+    server: TheServer, limit: Annotated[int, Query(ge=1, le=500, description="How many at most")] = 50
+) -> list[TraceSummary]:
     """The latest traces of this host."""
     return await asyncio.to_thread(_latest, server.pipeline.store, limit)
 

@@ -58,6 +58,8 @@ async def test_the_openapi_says_how_to_show_a_key_and_what_each_route_answers(ke
             success = next(status for status in answers if status.startswith("2"))
             schema = answers[success].get("content", {}).get("application/json", {}).get("schema")
             assert schema or success == "204", (method, path)
+            for parameter in route.get("parameters", []):
+                assert parameter.get("description"), (method, path, parameter["name"])
             if path.startswith("/v1/"):
                 assert {"401", "403"} <= set(answers), (method, path)
                 assert route["security"] == [{"API key": []}], (method, path)
