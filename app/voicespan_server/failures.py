@@ -30,31 +30,41 @@ class Stalled(ConnectionError):  # noqa: N818 - likewise
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A connection that ended, or was never made. `retry_after_s` is the service's own word."""
+    """A connection that ended, or was never made. `retry_after_s` is the service's own word.
+
+    `error_type` is the call's, should it end by this; `connection_error` the connection's, None where its close code
+    says it all.
+    """
 
     fault: Fault
     close: Close
     error_type: str
     retry_after_s: float | None = None
+    connection_error: str | None = None
 
 
 def failure_of(error: BaseException) -> Failure:
     """What a `ConnectionFailed` means."""
     close = close_of(error)
     if isinstance(error, Stalled):
-        return Failure(Fault.STALLED, close, "live_stalled")
+        return _named(Fault.STALLED, close, "live_stalled")
     if isinstance(error, TimeoutError):
-        return Failure(Fault.TIMEOUT, close, "live_timeout")
+        return _named(Fault.TIMEOUT, close, "live_timeout")
     if isinstance(error, SetupRefused):
-        return Failure(Fault.INVALID, close, "live_setup_refused")
+        return _named(Fault.INVALID, close, "live_setup_refused")
     if isinstance(error, GoogleAuthError):
-        return Failure(Fault.REFUSED, close, "live_auth")
+        return _named(Fault.REFUSED, close, "live_auth")
     if isinstance(refusal := _refusal(error), InvalidStatus):
         status = refusal.response.status_code
         body = (refusal.response.body or b"").decode(errors="replace")
         wait = _RETRY_DELAY.search(body) or _SECONDS.match(refusal.response.headers.get("Retry-After", ""))
-        return Failure(fault_of_status(status), close, f"live_http_{status}", float(wait[1]) if wait else None)
+        wait_s = float(wait[1]) if wait else None
+        return Failure(fault_of_status(status), close, f"live_http_{status}", wait_s, str(status))
     return Failure(fault_of(close.code, close.reason), close, f"live_{close.code}")
+
+
+def _named(fault: Fault, close: Close, name: str) -> Failure:
+    return Failure(fault, close, name, connection_error=name)
 
 
 # google.rpc.RetryInfo, as it stands in an error's JSON.

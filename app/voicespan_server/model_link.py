@@ -173,9 +173,7 @@ class ModelLink:
     async def _recover(self, error: BaseException, lived_s: float) -> None:
         """Wait for the next attempt, or end the call where there is no way back."""
         failure = failure_of(error)
-        # What a close code says by itself needs no other name.
-        by_code = failure.error_type == f"live_{failure.close.code}"
-        self._session.feed(ev.Disconnected(failure.close, None if by_code else failure.error_type))
+        self._session.feed(ev.Disconnected(failure.close, failure.connection_error))
         # A cut that was announced is no verdict on the session, whatever its code.
         announced, self._going_away = self._going_away, False
         fault = Fault.TRANSIENT if announced and failure.fault is Fault.INVALID else failure.fault

@@ -453,6 +453,7 @@ async def test_a_service_without_room_says_when_to_come_back(simulated: Simulate
         (error,) = bench.of("error")
     assert ended.close.code == 4429
     assert (error["code"], error["retryable"], error["retry_after_ms"]) == ("quota", True, 7_000)
+    assert bench.spans("Live Connection 1")[0].attributes["error.type"] == "429"
 
 
 async def test_a_key_that_is_refused_is_not_tried_again(simulated: Simulated) -> None:

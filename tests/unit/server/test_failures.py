@@ -77,7 +77,7 @@ def refusal(status: int, body: bytes = b"", **headers: str) -> InvalidStatus:
 def test_an_upgrade_that_is_refused(error: InvalidStatus, fault: Fault, retry_after_s: float | None) -> None:
     status = error.response.status_code
     close = Close(1006, f"HTTP {status} on connect", "provider")
-    assert failure_of(error) == Failure(fault, close, f"live_http_{status}", retry_after_s)
+    assert failure_of(error) == Failure(fault, close, f"live_http_{status}", retry_after_s, str(status))
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,7 @@ def test_an_upgrade_that_is_refused(error: InvalidStatus, fault: Fault, retry_af
 def test_what_is_no_close_at_all(error: Exception, fault: Fault, error_type: str) -> None:
     found = failure_of(error)
     assert (found.fault, found.error_type) == (fault, error_type)
+    assert found.connection_error == (None if error_type == "live_1006" else error_type)
 
 
 def test_a_stall_is_our_own_close() -> None:
