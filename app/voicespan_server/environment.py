@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 SECRETS = (
     "GEMINI_API_KEY",
     "GOOGLE_API_KEY",
+    "GOOGLE_MAPS_API_KEY",
     "LANGFUSE_PUBLIC_KEY",
     "LANGFUSE_SECRET_KEY",
     "VOICESPAN_API_KEYS",

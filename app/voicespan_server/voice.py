@@ -41,6 +41,7 @@ from voicespan_server.telemetry import Telemetry
 logger = logging.getLogger(__name__)
 
 PATH = "/ws/voice"
+MAX_TRACESTATE = 512
 CLOSE_S = 1.0
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -303,7 +304,8 @@ def _link(span: Span, carrier: dict[str, str | None]) -> None:
     """Link to the client's own span; it is no parent, for then any client could choose our trace ids and sampling."""
     if p.valid_traceparent(carrier["traceparent"]) is None:
         return
-    known = {name: value for name, value in carrier.items() if value}
+    # A longer state may be dropped, says the W3C; ours would be a line in the log of whatever somebody likes.
+    known = {name: value for name, value in carrier.items() if value and len(value) <= MAX_TRACESTATE}
     theirs = trace.get_current_span(_PROPAGATOR.extract(known, Context())).get_span_context()
     if theirs.is_valid:
         span.add_link(theirs, {c.LINK: "client"})
