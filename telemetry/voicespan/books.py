@@ -66,7 +66,7 @@ class Books:
         record = turn.record(now)
         totals = self.totals
         if record.time_to_first_audio_s is not None:
-            totals.times_to_first_audio_s.append(record.time_to_first_audio_s)
+            totals.answered(record.time_to_first_audio_s)
         totals.generations += turn.generations
         totals.output_audio_s += turn.answer.audio_s
         if turn.usage is None:

@@ -57,6 +57,11 @@ class Lifecycle:
         return min((at_ns for at_ns in due if at_ns is not None), default=None)
 
     @property
+    def closed(self) -> bool:
+        """Whether the session is over."""
+        return self._closed
+
+    @property
     def turn_index(self) -> int | None:
         """The turn whose answer is being received, from 1; None between turns."""
         return self._turn.index if self._turn else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -97,15 +96,16 @@ class Conversation:
 
     def __init__(self, instructions: str, capture: Capture) -> None:
         self._system = [Message("system", capture.text(instructions))] if instructions else []
-        self._messages: deque[Message] = deque(maxlen=MAX_MESSAGES)
+        self._messages: list[Message] = []
 
     def extend(self, messages: Iterable[Message]) -> None:
         """Append what was said."""
         self._messages.extend(messages)
+        del self._messages[:-MAX_MESSAGES]
 
     def recent(self) -> list[Message]:
         """The instructions and the last few messages, from a user's words on: a tool's result needs its call."""
-        messages = list(self._messages)[-CONTEXT_MESSAGES:]
+        messages = self._messages[-CONTEXT_MESSAGES:]
         while messages and messages[0].role != "user":
             messages.pop(0)
         return self._system + messages

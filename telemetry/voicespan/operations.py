@@ -5,7 +5,6 @@ All times are nanoseconds since the epoch; durations are seconds.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -220,7 +219,13 @@ class SessionTotals:
     output_audio_s: float = 0.0
     dropped_audio_s: float = 0.0
     usage: Usage = field(default_factory=Usage)
-    times_to_first_audio_s: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_TTFA_SAMPLES))
+    times_to_first_audio_s: list[float] = field(default_factory=list)
+
+    def answered(self, time_to_first_audio_s: float) -> None:
+        """A turn's time to first audio."""
+        if len(self.times_to_first_audio_s) >= MAX_TTFA_SAMPLES:
+            del self.times_to_first_audio_s[0]
+        self.times_to_first_audio_s.append(time_to_first_audio_s)
 
 
 # --- operations ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from itertools import accumulate
@@ -55,7 +54,7 @@ class RecentAudio:
         """What was searched belongs to a turn that has begun."""
         self._let_go()
         self._rest = b""  # what was too little for a block
-        self._thinned: deque[_Thinned] = deque()
+        self._thinned: list[_Thinned] = []
         self._kept = self._end = 0  # blocks in these; bytes since the last clear that are
         self._sent_ns = array("q", (0,))  # when the frame before, and each frame that is whole yet, was sent
 
@@ -106,7 +105,7 @@ class RecentAudio:
         self._thinned.append(_Thinned(blocks, samples, begin, self._end, sizes, self._sent_ns))
         self._kept += blocks
         while self._kept - self._thinned[0].blocks >= BLOCKS:
-            self._kept -= self._thinned.popleft().blocks
+            self._kept -= self._thinned.pop(0).blocks
         self._sent_ns = self._sent_ns[-1:]
         self._let_go()
 

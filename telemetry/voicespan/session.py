@@ -217,8 +217,8 @@ class VoiceSession:
         """Be there when books have to close, or an answer is overdue. Without a running loop the next event is."""
         due_ns = self._lifecycle.deadline_ns
         if self._timer:
-            if due_ns is not None and due_ns >= self._timer_due_ns:
-                return  # it comes early, and looks again
+            if not self._lifecycle.closed and (due_ns is None or due_ns >= self._timer_due_ns):
+                return  # it comes early, and looks again: a loop keeps what is cancelled until it would have come
             self._timer.cancel()
             self._timer = None
         if due_ns is None:

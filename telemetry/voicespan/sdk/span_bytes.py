@@ -24,8 +24,8 @@ _KINDS = {
 }
 # SpanFlags: whether the parent (of a link: the other span) is another process's is known, and whether it is.
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
-# Texts of so few characters come again: ids, names, words of an enumeration.
-SHORT = 64
+# Texts of so few characters come again: names, words of an enumeration. Ids are longer, and do so for a session only.
+SHORT = 24
 _UINT64, _INT64 = (1 << 64) - 1, 1 << 63
 
 logger = logging.getLogger(__name__)
