@@ -13,6 +13,8 @@ GRACE_NS = 500_000_000
 class Books:
     """Turns whose books are open, oldest first, and the totals of those whose books are closed."""
 
+    __slots__ = ("open", "reports_playback", "totals", "transcribes")
+
     def __init__(self) -> None:
         self.totals = op.SessionTotals()
         self.open: list[Turn] = []

@@ -9,6 +9,17 @@ from voicespan import operations as op
 class Connections:
     """The state of the connection to the provider."""
 
+    __slots__ = (
+        "_dial",
+        "_former_close",
+        "_served_until_ns",
+        "connected_ns",
+        "going_away",
+        "index",
+        "resumed",
+        "silent_since_ns",
+    )
+
     def __init__(self) -> None:
         self.index = 0
         self.going_away: ev.GoAway | None = None

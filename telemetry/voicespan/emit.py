@@ -36,6 +36,28 @@ _Open = tuple[Span, Context]
 class SessionSpans:
     """The spans of one session, from its `WebSocket Session` down. `totals` are read whenever a turn ends."""
 
+    __slots__ = (
+        "_capture",
+        "_connection",
+        "_conversation",
+        "_estimator",
+        "_events",
+        "_identity",
+        "_input_s_before",
+        "_model",
+        "_money",
+        "_of_session",
+        "_recorder",
+        "_session",
+        "_shape",
+        "_tools",
+        "_totals",
+        "_trace_bytes",
+        "_tracer",
+        "_turns",
+        "context",
+    )
+
     def __init__(
         self,
         tracer: Tracer,
@@ -175,6 +197,8 @@ class SessionSpans:
 
     def _end_turn(self, record: op.TurnRecord, input_audio_s: float) -> None:
         span, context = self._turns.pop(record.index)
+        if not self._turns:
+            self._turns.clear()  # lets go of its table, which outweighs most of a session's state
         bill = self._estimator.turn(record)
         found = attr.turn(record, input_audio_s - self._input_s_before)
         self._input_s_before = input_audio_s
@@ -278,6 +302,8 @@ class SessionSpans:
 
     def _end_tool(self, end: op.EndTool) -> None:
         span, _ = self._tools.pop(end.call_id)
+        if not self._tools:
+            self._tools.clear()
         found = attr.tool_end(end, self._capture)
         span.set_attributes(found)
         if attr.tool_failed(end.outcome):

@@ -56,6 +56,8 @@ class Bill:
 class Estimator:
     """One session's. Tell it every turn, in order; `instructions` is what the setup said, in letters."""
 
+    __slots__ = ("_billed", "_context", "_prompt")
+
     def __init__(self, model: str, instructions: str) -> None:
         self._prompt = next((prompt for name, prompt in PROMPTS.items() if model.startswith(name)), Prompt())
         self._context = Usage(

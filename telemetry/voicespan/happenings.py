@@ -24,13 +24,14 @@ _DETAILS = tuple(name for name in c.EVENTS[c.EVENT_DETAILS].attributes if name n
 class SessionEvents:
     """One session's. Without a logger they are span events alone."""
 
+    __slots__ = ("_context", "_identity", "_logger", "_model", "_serving", "_span")
+
     def __init__(self, logger: Logger | None, span: Span, context: Context, identity: Attributes, model: Model) -> None:
         self._logger = logger
         self._span = span
         self._context = context
         self._identity = identity
-        self._session_id = str(identity[c.SESSION_ID])
-        self._endpoint = {**model.endpoint(), c.REQUEST_MODEL: model.name}
+        self._model = model
         self._serving: int | None = None
 
     def apply(self, operation: op.Operation) -> None:
@@ -113,4 +114,9 @@ class SessionEvents:
         self._serving = None
 
     def _of_connection(self, index: int) -> Attributes:
-        return {**self._endpoint, c.REALTIME_SESSION_ID: f"{self._session_id}-{index}", c.CONNECTION_INDEX: index}
+        return {
+            **self._model.endpoint(),
+            c.REQUEST_MODEL: self._model.name,
+            c.REALTIME_SESSION_ID: f"{self._identity[c.SESSION_ID]!s}-{index}",
+            c.CONNECTION_INDEX: index,
+        }

@@ -31,6 +31,23 @@ class Lifecycle:
     `stall_after_s` is how long an answer may be due; None looks for no stalls.
     """
 
+    __slots__ = (
+        "_books",
+        "_client_marks_speech",
+        "_closed",
+        "_connections",
+        "_ops",
+        "_speech_began_ns",
+        "_speech_ended_ns",
+        "_stepped_ns",
+        "_tools",
+        "_totals",
+        "_turn",
+        "_watchdog",
+        "_words",
+        "audio_since_turn",
+    )
+
     def __init__(self, stall_after_s: float | None = STALL_AFTER_S) -> None:
         self._watchdog = Watchdog(stall_after_s)
         self._words = Words()
@@ -474,6 +491,8 @@ class Lifecycle:
         tool = self._tools.pop(call_id, None)
         if tool is None:
             return
+        if not self._tools:
+            self._tools.clear()  # lets go of its table
         tool.outcome = outcome
         response = tool.response
         result, error = (response.result, response.error) if response else ({}, None)

@@ -94,6 +94,8 @@ def answer(record: TurnRecord, capture: Capture) -> list[Message]:
 class Conversation:
     """The messages of a session so far, bounded."""
 
+    __slots__ = ("_messages", "_system")
+
     def __init__(self, instructions: str, capture: Capture) -> None:
         self._system = [Message("system", capture.text(instructions))] if instructions else []
         self._messages: list[Message] = []

@@ -73,6 +73,8 @@ class Metrics:
 class ModelMetrics:
     """Generations, their tokens and costs, and the tools that a model calls."""
 
+    __slots__ = ("_labels", "_metrics", "_model", "_simulated")
+
     def __init__(self, metrics: Metrics, model: Model, backend: str | None) -> None:
         self._metrics = metrics
         self._model = model
@@ -122,13 +124,14 @@ class ModelMetrics:
 class SessionMetrics:
     """Turns the operations of one session into measurements."""
 
+    __slots__ = ("_answered_ns", "_began_ns", "_model", "_tools")
+
     def __init__(self, model: ModelMetrics, began_ns: int) -> None:
         self._model = model
-        self._count, self._record = model.count, model.record
         self._began_ns = began_ns
         self._answered_ns: int | None = None
         self._tools: dict[str, op.StartTool] = {}
-        self._count(c.METRIC_SESSIONS_ACTIVE)
+        self._model.count(c.METRIC_SESSIONS_ACTIVE)
 
     def apply(self, operation: op.Operation, context: Context | None, input_audio_s: float) -> None:
         """Measure one operation; `context` is that of its span."""
@@ -139,21 +142,23 @@ class SessionMetrics:
                 self._tools[operation.call_id] = operation
             case op.EndTool(call_id):
                 self._model.tool(self._tools.pop(call_id), operation, context)
+                if not self._tools:
+                    self._tools.clear()  # lets go of its table
             case op.EndConnection():
                 self._connection(operation, context)
             case op.StartTurn(at_ns=at_ns):
                 if self._answered_ns is not None and at_ns >= self._answered_ns:
-                    self._record(c.METRIC_GAP, (at_ns - self._answered_ns) / 1e9, context, {})
+                    self._model.record(c.METRIC_GAP, (at_ns - self._answered_ns) / 1e9, context, {})
             case op.GoingAway():
-                self._count(c.METRIC_GO_AWAYS)
+                self._model.count(c.METRIC_GO_AWAYS)
             case op.ConnectionEnded(close=close):
-                self._count(c.METRIC_CLOSES, {c.CONNECTION_CLOSE_CODE: str(close.code)})
+                self._model.count(c.METRIC_CLOSES, {c.CONNECTION_CLOSE_CODE: str(close.code)})
             case op.LateInterruption(cause=cause):
-                self._count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: cause.value})
+                self._model.count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: cause.value})
             case op.Stalled(kind=kind):
-                self._count(c.METRIC_STALLS, {c.TURN_STALL_KIND: kind.value})
+                self._model.count(c.METRIC_STALLS, {c.TURN_STALL_KIND: kind.value})
             case op.Odd(anomaly=anomaly):
-                self._count(c.METRIC_ANOMALIES, {c.ANOMALY: anomaly.value})
+                self._model.count(c.METRIC_ANOMALIES, {c.ANOMALY: anomaly.value})
             case op.LooseUsage(usage=usage):
                 self._model.usage(usage)
             case op.EndSession():
@@ -161,10 +166,10 @@ class SessionMetrics:
 
     def _turn(self, record: op.TurnRecord, context: Context | None) -> None:
         reason = {c.TURN_END_REASON: record.end_reason.value}
-        self._count(c.METRIC_TURNS, reason)
-        self._record(c.METRIC_TURN_DURATION, (record.end_ns - record.start_ns) / 1e9, context, reason)
+        self._model.count(c.METRIC_TURNS, reason)
+        self._model.record(c.METRIC_TURN_DURATION, (record.end_ns - record.start_ns) / 1e9, context, reason)
         if record.interruption_cause:
-            self._count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: record.interruption_cause.value})
+            self._model.count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: record.interruption_cause.value})
         self._answered_ns = record.end_ns
         self._waits(record, context)
         if record.heard and record.output_audio_s and record.interruption_cause:
@@ -173,9 +178,9 @@ class SessionMetrics:
                 c.TURN_INTERRUPTION_CAUSE: record.interruption_cause.value,
             }
             ratio = min(1.0, record.heard.duration_s / record.output_audio_s)
-            self._record(c.METRIC_HEARD_RATIO, ratio, context, how)
+            self._model.record(c.METRIC_HEARD_RATIO, ratio, context, how)
         if record.silenced_s is not None:
-            self._record(c.METRIC_TIME_TO_SILENCE, record.silenced_s, context, {})
+            self._model.record(c.METRIC_TIME_TO_SILENCE, record.silenced_s, context, {})
         self._model.generations(record, context)
 
     def _waits(self, record: op.TurnRecord, context: Context | None) -> None:
@@ -187,7 +192,7 @@ class SessionMetrics:
             (c.METRIC_TTP, record.time_to_playback_s),
         ):
             if seconds is not None:
-                self._record(name, seconds, context, source)
+                self._model.record(name, seconds, context, source)
         latency = record.latency
         for part, seconds in (
             ("endpointing", latency.endpointing_s),
@@ -196,7 +201,7 @@ class SessionMetrics:
             ("transport", latency.transport_s),
         ):
             if seconds is not None:
-                self._record(c.METRIC_LATENCY, seconds, context, {c.LATENCY_PART: part})
+                self._model.record(c.METRIC_LATENCY, seconds, context, {c.LATENCY_PART: part})
 
     def _connection(self, end: op.EndConnection, context: Context | None) -> None:
         if not end.connected and not end.error_type:
@@ -204,18 +209,18 @@ class SessionMetrics:
         labels = {c.CONNECTION_RESUMED: str(end.resumed).lower()}
         if end.error_type:
             labels[c.ERROR_TYPE] = end.error_type
-        self._record(c.METRIC_SETUP_DURATION, end.setup_s, context, labels)
+        self._model.record(c.METRIC_SETUP_DURATION, end.setup_s, context, labels)
         if end.index > 1:
-            self._count(c.METRIC_RECONNECTS, labels)
+            self._model.count(c.METRIC_RECONNECTS, labels)
 
     def _session(self, end: op.EndSession, context: Context | None, input_audio_s: float) -> None:
-        self._count(c.METRIC_SESSIONS_ACTIVE, amount=-1)
+        self._model.count(c.METRIC_SESSIONS_ACTIVE, amount=-1)
         closed = {c.SESSION_CLOSE_CODE: str(end.close.code), c.SESSION_CLOSE_INITIATOR: end.close.initiator}
-        self._record(c.METRIC_SESSION_DURATION, (end.at_ns - self._began_ns) / 1e9, context, closed)
-        self._count(c.METRIC_AUDIO, {c.AUDIO_DIRECTION: "input"}, input_audio_s)
-        self._count(c.METRIC_AUDIO, {c.AUDIO_DIRECTION: "output"}, end.totals.output_audio_s)
+        self._model.record(c.METRIC_SESSION_DURATION, (end.at_ns - self._began_ns) / 1e9, context, closed)
+        self._model.count(c.METRIC_AUDIO, {c.AUDIO_DIRECTION: "input"}, input_audio_s)
+        self._model.count(c.METRIC_AUDIO, {c.AUDIO_DIRECTION: "output"}, end.totals.output_audio_s)
         if end.totals.dropped_audio_s:
-            self._count(c.METRIC_DROPPED_AUDIO, amount=end.totals.dropped_audio_s)
+            self._model.count(c.METRIC_DROPPED_AUDIO, amount=end.totals.dropped_audio_s)
 
 
 def _observe_errors(_: CallbackOptions) -> Iterable[Observation]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from voicespan.events import Close, ToolOutcome
-from voicespan.usage import Usage
+from voicespan.usage import NOTHING, Usage
 
 
 class StartSource(StrEnum):
@@ -218,7 +218,7 @@ class SessionTotals:
     turns_without_usage: int = 0
     output_audio_s: float = 0.0
     dropped_audio_s: float = 0.0
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NOTHING
     times_to_first_audio_s: list[float] = field(default_factory=list)
 
     def answered(self, time_to_first_audio_s: float) -> None:

@@ -18,6 +18,8 @@ class Watchdog:
     `free_ns` is when the model was done with the former turn.
     """
 
+    __slots__ = ("after_ns", "free_ns", "listened_ns")
+
     def __init__(self, after_s: float | None) -> None:
         self.after_ns = None if after_s is None else round(after_s * 1e9)
         self.listened_ns = 0

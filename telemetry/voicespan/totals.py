@@ -13,7 +13,7 @@ from voicespan.content import to_json
 from voicespan.estimate import Bill
 from voicespan.events import Close
 from voicespan.operations import SessionTotals
-from voicespan.usage import Usage
+from voicespan.usage import NOTHING, Usage
 
 _PREFIX = "voicespan.session."
 
@@ -21,10 +21,12 @@ _PREFIX = "voicespan.session."
 class Money:
     """What a session's turns were billed, and what that cost."""
 
+    __slots__ = ("_model", "cost_usd", "estimated", "fresh_input_tokens", "rebilled_input_tokens")
+
     def __init__(self, model: Model) -> None:
         self._model = model
         self.cost_usd: float | None = None
-        self.estimated = Usage()
+        self.estimated = NOTHING
         self.fresh_input_tokens = self.rebilled_input_tokens = 0
 
     def add(self, bill: Bill | None) -> None:

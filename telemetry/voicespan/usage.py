@@ -76,3 +76,6 @@ class Usage:
         """The buckets that are not empty, by name with `suffix`, in a fixed order."""
         counts = zip((*INPUT_BUCKETS, *OUTPUT_BUCKETS), _INPUT(self) + _OUTPUT(self), strict=True)
         return {bucket + suffix: count for bucket, count in counts if count}
+
+
+NOTHING = Usage()
