@@ -170,7 +170,7 @@ async def delete_session(session_id: SessionId, server: TheServer) -> Deleted:
     return deleted
 
 
-@router.delete("/v1/users/{user_id}", responses=problems(s404="this host has no session of this user"))
+@router.delete("/v1/users/{user_id:path}", responses=problems(s404="this host has no session of this user"))
 async def delete_user(user_id: UserId, server: TheServer) -> Deleted:
     """Delete all that this host has of a user's sessions, sent or not."""
 

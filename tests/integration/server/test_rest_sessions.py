@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -169,6 +170,12 @@ async def test_all_of_a_users_sessions_go_but_for_those_that_run(served: Api, tm
     assert (answer["sessions"], answer["running"]) == (3, [])
     assert [found["session_id"] for found in (await got(served, "/v1/sessions"))["sessions"]] == ["s-other"]
     assert [file for file in files_in(tmp_path) if b"u-gone" in file] == []
+
+
+@pytest.mark.parametrize("user_id", ["team/u-1", "u 1", "ü?&#"])
+async def test_a_user_may_have_any_name(served: Api, user_id: str) -> None:
+    tell(served, "s-1", user_id=user_id)
+    assert (await served.client.delete(f"/v1/users/{quote(user_id, safe='')}")).json()["sessions"] == 1
 
 
 async def test_a_call_that_runs_is_not_deleted(served: Api) -> None:
