@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from voicespan import conventions as c
-from voicespan.langfuse import LangfuseClient
 from voicespan.sdk import pipeline as sdk
 from voicespan.sdk.store import Bounds
 from voicespan_server import __version__
@@ -21,6 +21,9 @@ from voicespan_server.places import provider_of
 from voicespan_server.settings import Settings
 from voicespan_server.telemetry import Telemetry
 from voicespan_server.tools import Toolbox
+
+if TYPE_CHECKING:
+    from voicespan.langfuse import LangfuseClient
 
 logger = logging.getLogger(__name__)
 
@@ -96,5 +99,8 @@ class Server:
 def _langfuse(settings: Settings) -> LangfuseClient | None:
     if not settings.langfuse_public_key or not settings.langfuse_secret_key:
         return None
+    # Its SDK takes its time to import: only for who uses it.
+    from voicespan.langfuse import LangfuseClient  # noqa: PLC0415
+
     secret = settings.langfuse_secret_key.get_secret_value()
     return LangfuseClient(settings.langfuse_public_key, secret, settings.langfuse_base_url)
