@@ -15,6 +15,7 @@ from voicespan_server import __version__, interpreter, loop_lag, rest, voice
 from voicespan_server.access.admission import SAMPLE_EVERY_S
 from voicespan_server.drain import end_with_parent
 from voicespan_server.environment import read_environment
+from voicespan_server.headers import Application
 from voicespan_server.quiet_logs import keep_frames_out_of_logs
 from voicespan_server.rest.request_spans import SECRET_HEADERS, without_query
 from voicespan_server.server import Server
@@ -60,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             await server.stop()
 
-    app = FastAPI(title="Voicespan", version=__version__, lifespan=lifespan)
+    app = Application(title="Voicespan", version=__version__, lifespan=lifespan)
     app.state.server = server
     rest.add_api(app, server.door.origins)
 

@@ -176,6 +176,9 @@ def parse(text: str) -> ClientMessage:
     """
     try:
         found = json.loads(text)
+        if "\\ud" in text.lower():
+            # Half a character, of which no frame, span or row can be made, is taken for the replacement character.
+            found = json.loads(encodable(json.dumps(found, ensure_ascii=False)))
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a text frame must be JSON: {error}") from None
     if not isinstance(found, dict) or not isinstance(found.get("type"), str):
@@ -209,7 +212,7 @@ def valid_traceparent(value: str | None) -> str | None:
 
 def close_reason(text: str) -> str:
     """A reason cut to what fits in a close frame."""
-    return text.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    return encodable(text).encode()[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 def encode(message: Message) -> str:

@@ -95,3 +95,11 @@ def test_what_the_model_says_is_utf_8_for_the_client_whatever_it_was() -> None:
     frame = p.encode({"type": "transcript", "text": "half \ud800 a character, and a café"})
     assert frame.encode()
     assert "\ufffd a character, and a café" in frame
+
+
+def test_half_a_character_is_read_as_the_replacement_character() -> None:
+    found = p.parse('{"type": "text", "text": "caf\\ud800 \\ud83d\\ude00"}')
+    assert isinstance(found, p.Text)
+    assert found.text == "caf\ufffd \N{GRINNING FACE}"
+    unknown = p.parse('{"type": "\\uD800"}')
+    assert p.close_reason(f"not {unknown.type}").encode()
