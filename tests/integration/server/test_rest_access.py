@@ -178,7 +178,7 @@ async def test_the_configuration_is_shown_without_secrets(monkeypatch: pytest.Mo
         "api_keys": KEYS,
         "token_secret": "t" * 40,
         "GEMINI_API_KEY": "AIza-a-canary",
-        "LANGFUSE_PUBLIC_KEY": "pk-lf-1",
+        "LANGFUSE_PUBLIC_KEY": "pk-lf-told",
         "LANGFUSE_SECRET_KEY": "sk-lf-a-canary",
         "langfuse_browser_url": "http://user:a-canary@langfuse.example.com",
     }
