@@ -27,7 +27,8 @@ class IdentityProcessor(SpanProcessor):
         identity = ident.of_context(parent_context)
         if identity:
             present = span.attributes or {}
-            span.set_attributes({k: v for k, v in identity.attributes().items() if k not in present})
+            if missing := {k: v for k, v in identity.attributes().items() if k not in present}:
+                span.set_attributes(missing)
 
 
 class IdentityLogProcessor(LogRecordProcessor):
