@@ -74,7 +74,7 @@ class Call:
         self._socket = socket
         self._session = session
         self._settings = settings
-        self._translator = GeminiTranslator()
+        self._translator = GeminiTranslator(sound=session.recorded)
         self._tasks = asyncio.TaskGroup()
         self._ended: HungUp | None = None
         self._frames_beside = 0
