@@ -72,11 +72,17 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
 ) -> None:
     """Serve the voice socket and the REST API. Without GEMINI_API_KEY a simulator answers."""
+    import importlib
+    import threading
+
     import uvicorn
 
     from voicespan.sdk.endpoint import endpoint_from_environment
     from voicespan_server import workers as worker_processes
 
+    if workers == 1:
+        # While the simulator starts, which takes as long.
+        threading.Thread(target=importlib.import_module, args=(APPLICATION.partition(":")[0],), daemon=True).start()
     endpoint = endpoint_from_environment()  # a fault is told once here, not by every worker
     with _settled(host, port) as settings:
         out().print(

@@ -1,0 +1,3 @@
+from support.dialling import dial
+
+__all__ = ["dial"]
