@@ -3,7 +3,7 @@ r"""Requests whose headers OpenTelemetry's ASGI instrumentation cannot read: it 
 from __future__ import annotations
 
 from fastapi import FastAPI
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 
@@ -15,7 +15,7 @@ class Application(FastAPI):
         if scope["type"] == "lifespan" or readable(scope["headers"]):
             await super().__call__(scope, receive, send)
         elif scope["type"] == "http":
-            await PlainTextResponse("a header with a broken escape", 400)(scope, receive, send)
+            await JSONResponse({"detail": "a header with a broken escape"}, 400)(scope, receive, send)
         else:
             await receive()
             await send({"type": "websocket.close", "code": 1008})

@@ -53,6 +53,7 @@ def environ(collector_binary: Path, simulator: SimulatorProcess, langfuse: Langf
         "VOICESPAN_SIMULATOR_CA_FILE": str(simulator.ca_file),
         "OTELCOL_BIN": str(collector_binary),
         "GEMINI_API_KEY": GEMINI_KEY,
+        "VOICESPAN_MAX_AUDIO_SPEED": "0",  # it speaks as fast as this simulator, which waits for nothing
         "LANGFUSE_BASE_URL": langfuse.base_url,
         "LANGFUSE_PUBLIC_KEY": langfuse.public_key,
         "LANGFUSE_SECRET_KEY": langfuse.secret_key,
