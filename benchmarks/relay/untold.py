@@ -16,6 +16,7 @@ class UntoldSession:
     """As much of a `VoiceSession` as a call needs to go on."""
 
     idle = True
+    recorded = False
     turn = None
     trace_id = "0" * 32
     listener = None
