@@ -81,7 +81,7 @@ def serve(
     from voicespan_server import workers as worker_processes
 
     if workers == 1:
-        # While the simulator starts, which takes as long.
+        # While the simulator starts.
         threading.Thread(target=importlib.import_module, args=(APPLICATION.partition(":")[0],), daemon=True).start()
     endpoint = endpoint_from_environment()  # a fault is told once here, not by every worker
     with _settled(host, port) as settings:
