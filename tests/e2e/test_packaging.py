@@ -167,6 +167,7 @@ def test_the_wheel_is_typed_and_whole(dist: Dist) -> None:
         assert f"{package}/py.typed" in inside
     assert {name.split("/")[0].split("-")[0] for name in inside} == {
         "voicespan",
+        "voicespan_pytest.py",
         "voicespan_server",
         "voicespan_simulator",
     }

@@ -1,4 +1,8 @@
-"""The pytest fixtures. Loaded with every pytest run, so nothing heavy is imported before one is asked for."""
+"""The fixtures of `voicespan.testing`, as a pytest plugin.
+
+pytest loads it in every run of an environment that Voicespan is installed in, whether or not a test asks for a fixture.
+So it stands outside the package, whose import takes as long as pytest's own, and imports nothing but pytest.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-
-from voicespan.extras import missing
 
 if TYPE_CHECKING:
     from voicespan.testing.recorded import Recorded
@@ -23,7 +25,7 @@ def voice_spans() -> Iterator[Recorded]:
     try:
         from voicespan.testing.recorded import Recorded  # noqa: PLC0415
     except ImportError as error:
-        raise missing("the fixture voice_spans", error, "sdk") from error
+        raise _missing("voice_spans", error, "sdk") from error
     from voicespan.instrumentor import GeminiLiveInstrumentor  # noqa: PLC0415
 
     recorded = Recorded()
@@ -48,7 +50,7 @@ def gemini_simulator() -> Iterator[Simulator]:
     try:
         from voicespan.testing.simulator import running_simulator  # noqa: PLC0415
     except ImportError as error:
-        raise missing("the fixture gemini_simulator", error, "simulator") from error
+        raise _missing("gemini_simulator", error, "simulator") from error
     with running_simulator() as simulator:
         yield simulator
 
@@ -57,3 +59,9 @@ def gemini_simulator() -> Iterator[Simulator]:
 def gemini_client(gemini_simulator: Simulator) -> MakeClient:
     """Makes google-genai clients of the simulator: `gemini_client(scenario="one_tool", vertex=False)`."""
     return gemini_simulator.client
+
+
+def _missing(fixture: str, error: ImportError, extra: str) -> ImportError:
+    from voicespan.extras import missing  # noqa: PLC0415
+
+    return missing(f"the fixture {fixture}", error, extra)
