@@ -36,8 +36,8 @@ from voicespan.start import Providers
 if TYPE_CHECKING:
     from google.genai.live import AsyncSession
 
-    from voicespan.genai_patch import Patches
-    from voicespan.genai_program import Program
+    from voicespan.genai.patch import Patches
+    from voicespan.genai.program import Program
     from voicespan.session import VoiceSession
 
 INSTRUMENTS = ("google-genai >= 2, < 4",)
@@ -73,8 +73,8 @@ class GeminiLiveInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         **_: Any,
     ) -> None:
         # google-genai takes a second to import: a program that never instruments does not pay for it.
-        from voicespan.genai_patch import Patches  # noqa: PLC0415
-        from voicespan.genai_program import Program  # noqa: PLC0415
+        from voicespan.genai.patch import Patches  # noqa: PLC0415
+        from voicespan.genai.program import Program  # noqa: PLC0415
 
         with contextlib.suppress(ImportError):
             # Prices take 40 ms to read; not in the middle of a call.
@@ -103,7 +103,7 @@ def session_of(connected: AsyncSession) -> VoiceSession | None:
     A program that knows of its instrumentation can add to it: run a tool inside its span (`voicespan.in_tool`), tell
     what its loudspeaker played (`PlaybackStarted`, `PlaybackStopped`).
     """
-    from voicespan.genai_patch import connection_of  # noqa: PLC0415
+    from voicespan.genai.patch import connection_of  # noqa: PLC0415
 
     connection = connection_of(connected)
     return connection.session if connection else None

@@ -117,7 +117,7 @@ print(session.totals.turns, session.trace_id)
 def test_every_module_of_the_core_can_be_imported(plain: Environment) -> None:
     program = """
 import importlib, pkgutil, voicespan
-needs_more = ("voicespan.sdk", "voicespan.langfuse", "voicespan.testing", "voicespan.genai_")
+needs_more = ("voicespan.sdk", "voicespan.langfuse", "voicespan.testing", "voicespan.genai")
 for module in pkgutil.walk_packages(voicespan.__path__, "voicespan."):
     if not module.name.startswith(needs_more):
         importlib.import_module(module.name)

@@ -14,8 +14,8 @@ from typing import Any
 
 from google.genai import live, types
 
-from voicespan.genai_connection import Connection, Unsent
-from voicespan.genai_program import Program
+from voicespan.genai.connection import Connection, Unsent
+from voicespan.genai.program import Program
 
 # On the session, which lives as long as anybody can use it; looked up for every frame.
 _CONNECTION = "_voicespan_connection"

@@ -17,9 +17,9 @@ from voicespan import events as ev
 from voicespan.events import Close, Event, Initiator
 from voicespan.gemini import GeminiTranslator
 from voicespan.gemini_sent import Sender, media_chunks
-from voicespan.genai_calls import Call
-from voicespan.genai_errors import GOING_AWAY, NORMAL, close_of, ended_connection, error_type
-from voicespan.genai_setup import Setup
+from voicespan.genai.calls import Call
+from voicespan.genai.errors import GOING_AWAY, NORMAL, close_of, ended_connection, error_type
+from voicespan.genai.setup import Setup
 from voicespan.guard import guarded, report
 from voicespan.session import VoiceSession
 from voicespan.wire_view import View, view

@@ -18,7 +18,7 @@ from voicespan.identity import Identity
 from voicespan.session import VoiceSession
 
 if TYPE_CHECKING:
-    from voicespan.genai_connection import Connection
+    from voicespan.genai.connection import Connection
 
 MAX_HANDLES = 1024
 

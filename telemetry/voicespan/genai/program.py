@@ -12,9 +12,9 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from voicespan import events as ev
 from voicespan import identity as ident
 from voicespan.content import Capture
-from voicespan.genai_calls import Call, Calls, Given
-from voicespan.genai_connection import Connection
-from voicespan.genai_setup import ApiClient, Setup, model_of, setup_of
+from voicespan.genai.calls import Call, Calls, Given
+from voicespan.genai.connection import Connection
+from voicespan.genai.setup import ApiClient, Setup, model_of, setup_of
 from voicespan.guard import guarded
 from voicespan.identity import Identity
 from voicespan.live_settings import LiveSettings
