@@ -289,7 +289,7 @@ def test_set_but_empty_is_refused_at_the_start(collector_binary: Path, name: str
     assert validate(collector_binary, {name: ""}).returncode == 1
 
 
-@pytest.mark.parametrize("overlay", ["gateway.yaml", "no-langfuse.yaml"])
+@pytest.mark.parametrize("overlay", ["gateway.yaml", "no-langfuse.yaml", "sampling.yaml"])
 def test_an_overlay_is_valid(collector_binary: Path, overlay: str) -> None:
     done = validate(collector_binary, {}, CONFIG, OVERLAYS / overlay)
     assert (done.returncode, done.stderr) == (0, "")

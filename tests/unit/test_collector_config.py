@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from voicespan import conventions
+from voicespan_server.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "otel-collector.yaml").read_text()
@@ -24,6 +25,7 @@ def with_defaults(text: str) -> str:
 
 CONFIG: dict[str, Any] = yaml.safe_load(with_defaults(TEXT))
 PIPELINES: dict[str, dict[str, list[str]]] = CONFIG["service"]["pipelines"]
+SAMPLING: dict[str, Any] = yaml.safe_load(with_defaults((REPOSITORY / "deploy/collector/sampling.yaml").read_text()))
 
 
 def test_every_variable_has_a_default() -> None:
@@ -37,7 +39,7 @@ def test_every_variable_is_explained_to_those_who_set_it() -> None:
     assert [name for name in sorted(names) if f"`{name}`" not in explained] == []
 
 
-@pytest.mark.parametrize("name", ["agent", "gateway", "kafka", "no-langfuse"])
+@pytest.mark.parametrize("name", ["agent", "gateway", "kafka", "no-langfuse", "sampling"])
 def test_a_shapes_variables_have_defaults_and_are_explained(name: str) -> None:
     text = (REPOSITORY / f"deploy/collector/{name}.yaml").read_text()
     explained = (REPOSITORY / "docs/operations.md").read_text()
@@ -81,6 +83,7 @@ def test_the_binary_has_every_component() -> None:
         "filter": "filterprocessor",
         "redaction": "redactionprocessor",
         "transform": "transformprocessor",
+        "tail_sampling": "tailsamplingprocessor",
         "forward": "forwardconnector",
         "debug": "debugexporter",
         "nop": "nopexporter",
@@ -89,8 +92,8 @@ def test_the_binary_has_every_component() -> None:
     }
     kinds = ("extensions", "receivers", "processors", "connectors", "exporters")
     built = {line["gomod"].split()[0].split("/")[-1] for kind in kinds for line in MANIFEST[kind]}
-    wanted = {modules[name.split("/")[0]] for kind in kinds for name in CONFIG[kind]}
-    assert wanted <= built
+    named = {name.split("/")[0] for kind in kinds for config in (CONFIG, SAMPLING) for name in config.get(kind, ())}
+    assert {modules[name] for name in named} <= built
 
 
 def test_all_its_modules_are_of_one_release() -> None:
@@ -147,6 +150,26 @@ def test_the_agent_masks_what_the_collector_masks() -> None:
     assert agent["processors"]["redaction/secrets"] == CONFIG["processors"]["redaction/secrets"]
     for pipeline in agent["service"]["pipelines"].values():
         assert pipeline["processors"] == ["memory_limiter", "redaction/secrets"]
+
+
+def test_sampling_is_the_last_thing_that_happens_on_jaegers_leg_and_on_no_other() -> None:
+    assert SAMPLING["service"]["pipelines"] == {
+        "traces/jaeger": {"processors": [*PIPELINES["traces/jaeger"]["processors"], "tail_sampling/jaeger"]}
+    }
+
+
+def test_sampling_waits_for_the_longest_call_and_remembers_more_than_it_holds() -> None:
+    sampler = SAMPLING["processors"]["tail_sampling/jaeger"]
+    assert int(sampler["decision_wait"].removesuffix("m")) * 60 > Settings.model_fields["max_session_s"].default
+    assert min(sampler["decision_cache"].values()) >= 10 * sampler["num_traces"]
+
+
+def test_sampling_goes_by_the_names_that_the_library_writes() -> None:
+    policies = SAMPLING["processors"]["tail_sampling/jaeger"]["policies"]
+    assert [policy["name"] for policy in policies] == ["error", "stall", "slow", "dear", "share"]
+    asked = set(re.findall(r'span\.attributes\["(.+?)"\]', repr(policies)))
+    assert len(asked) == 5
+    assert asked <= set(conventions.ATTRIBUTES)
 
 
 def test_the_status_is_masked_for_the_same_secrets_as_the_attributes() -> None:
