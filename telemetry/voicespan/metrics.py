@@ -14,8 +14,8 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 from voicespan import conventions as c
 from voicespan import operations as op
 from voicespan.attributes import Model, cost_of, tool_failed
+from voicespan.conventions.tables import Metric
 from voicespan.guard import error_count
-from voicespan.tables import Metric
 from voicespan.usage import INPUT_BUCKETS, Usage
 
 Labels = tuple[tuple[str, str], ...]

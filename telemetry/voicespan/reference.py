@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from voicespan import conventions as c
-from voicespan.tables import OWN, Attribute, Metric
+from voicespan.conventions.tables import OWN, Attribute, Metric
 
 Yaml = str | bool | list["Yaml"] | dict[str, "Yaml"]
 
@@ -28,7 +28,7 @@ def reference_page() -> str:
         [
             "# Names",
             "",
-            "Made from `telemetry/voicespan/conventions.py` by `make docs`; edit that. The same as a registry for",
+            "Made from `telemetry/voicespan/conventions/` by `make docs`; edit that. The same as a registry for",
             "OpenTelemetry Weaver: [registry.yaml](registry.yaml). A session's spans and events with every attribute",
             "explained: [one-session.md](one-session.md).",
             "",

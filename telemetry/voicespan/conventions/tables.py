@@ -1,4 +1,4 @@
-"""The tables that conventions are kept in: what is known of each name. See `conventions`, which fills them."""
+"""What is known of each name, in four tables that the modules beside this one fill."""
 
 from __future__ import annotations
 
@@ -60,3 +60,9 @@ class EventName:
     origin: str
     attributes: tuple[str, ...]
     mirrored: bool = True
+
+
+ATTRIBUTES: dict[str, Attribute] = {}
+SPANS: dict[str, SpanName] = {}
+METRICS: dict[str, Metric] = {}
+EVENTS: dict[str, EventName] = {}
