@@ -200,7 +200,7 @@ def test_the_library_works_there(dist: Dist, tmp_path: Path, version: str, pins:
     if python is None:
         pytest.skip(f"there is no Python {version} here")
     environment = Environment.make(tmp_path / "venv", python)
-    tools = ("pytest>=9", "pytest-asyncio>=1.3", "pytest-timeout", "hypothesis")
+    tools = ("pytest>=9", "pytest-asyncio>=1.3", "pytest-timeout", "hypothesis", "langsmith>=0.15")
     environment.install(
         f"voicespan[sdk,simulator,instruments,cost] @ {dist.wheel.as_uri()}",
         *(OLDEST if pins == "oldest" else ()),
