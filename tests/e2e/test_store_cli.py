@@ -4,42 +4,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 
-from voicespan.sdk.processors import StoreProcessor
-from voicespan.sdk.signals import Signal
+from support.stores import end_spans, path, store, waiting
 from voicespan.sdk.store import Store
 
+__all__ = ["path", "store"]
+
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "traces.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    opened = Store(path, send=[Signal.TRACES])
-    yield opened
-    opened.close()
-
-
-def end_a_span(store: Store) -> None:
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(StoreProcessor(store))
-    provider.get_tracer("t").start_span("one").end()
-    assert store.flush(5)
-
-
-def reject(store: Store, reason: str) -> None:
-    batch = store.next_batch(Signal.TRACES, 100, 1 << 20)
-    assert batch is not None
-    store.rejected(batch, reason)
 
 
 def voicespan(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -55,12 +29,12 @@ def voicespan(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_line_for_people_and_for_programs(store: Store, path: Path) -> None:
-    end_a_span(store)
+    end_spans(store, "one")
     healthy = voicespan(path, "status")
     assert (healthy.returncode, healthy.stderr) == (0, "")
     assert "traces         1 records       1 wait to be sent" in healthy.stdout
     assert "open in 1 process" in healthy.stdout
-    reject(store, "HTTP 400 no")
+    store.rejected(waiting(store), "HTTP 400 no")
     failing = voicespan(path, "status", "--json")
     assert failing.returncode == 1
     assert json.loads(failing.stdout)["signals"][0]["rejected"] == 1

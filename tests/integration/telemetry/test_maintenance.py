@@ -1,45 +1,23 @@
 """`voicespan store`: what waits, what was refused and why, once more with it, and away with what is old."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 
 from support.otlp_sink import OtlpHttpSink
+from support.stores import end_spans, path, store, waiting
 from voicespan.sdk import maintenance
 from voicespan.sdk.endpoint import Endpoint
-from voicespan.sdk.processors import StoreProcessor
 from voicespan.sdk.sender import Sender
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
 from voicespan.sdk.transport import transport_for
 
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "traces.db"
+__all__ = ["path", "store"]
 
 
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    opened = Store(path, send=[Signal.TRACES])
-    yield opened
-    opened.close()
-
-
-def end_spans(store: Store, *names: str, text: str = "") -> None:
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(StoreProcessor(store))
-    for name in names:
-        provider.get_tracer("t").start_span(name, attributes={"text": text}).end()
-    assert store.flush(5)
-
-
-def reject(store: Store, reason: str, limit: int = 100) -> None:
-    batch = store.next_batch(Signal.TRACES, limit, 1 << 20)
-    assert batch is not None
-    store.rejected(batch, reason)
+def reject(store: Store, reason: str, limit: int = 1_000) -> None:
+    store.rejected(waiting(store, limit), reason)
 
 
 def test_status_counts_what_waits_and_what_was_refused_by_signal(store: Store, path: Path) -> None:
@@ -84,8 +62,7 @@ def test_what_is_replayed_is_taken_by_a_process_that_runs(path: Path, monkeypatc
 
 def test_pruning_spares_what_has_to_be_sent_and_gives_the_space_back(store: Store, path: Path) -> None:
     end_spans(store, *(f"sent {n}" for n in range(500)), text="x" * 2_000)
-    batch = store.next_batch(Signal.TRACES, 500, 1 << 30)
-    assert batch is not None
+    batch = waiting(store)
     store.accepted(batch)
     end_spans(store, "waits")
     found = maintenance.prune(path, 0, None, forget_rejections=False)
@@ -103,8 +80,7 @@ def test_pruning_by_age_leaves_the_young(store: Store, path: Path) -> None:
         database.execute("UPDATE records SET written_s = written_s - 1000")
         database.commit()
     end_spans(store, "young")
-    batch = store.next_batch(Signal.TRACES, 500, 1 << 30)
-    assert batch is not None
+    batch = waiting(store)
     store.accepted(batch)
     assert maintenance.prune(path, None, 999, forget_rejections=False).records == 0
     found = maintenance.prune(path, None, 999, forget_rejections=True)

@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
 
 from support.otlp_sink import OtlpHttpSink
+from support.stores import end_spans, provider_of, waiting
 from voicespan import conventions as c
 from voicespan.sdk.endpoint import Endpoint
-from voicespan.sdk.processors import StoreProcessor
 from voicespan.sdk.self_metrics import observe
 from voicespan.sdk.sender import Sender
 from voicespan.sdk.signals import Signal
@@ -34,9 +33,7 @@ def test_the_numbers_are_those_of_what_happened(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("voicespan.sdk.sender.FIRST_DELAY_S", 0.02)
     reader = InMemoryMetricReader()
     store = Store(tmp_path / "traces.db", send=[Signal.TRACES])
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(StoreProcessor(store))
-    tracer = provider.get_tracer("t")
+    tracer = provider_of(store).get_tracer("t")
     with OtlpHttpSink() as receiver:
         sender = Sender(store, transport_for(Endpoint(f"{receiver.base_url}/v1/traces")))
         observe(MeterProvider([reader], shutdown_on_exit=False).get_meter(c.SCOPE), store, {Signal.TRACES: sender})
@@ -69,15 +66,11 @@ def test_the_numbers_are_those_of_what_happened(tmp_path: Path, monkeypatch: pyt
 
 def test_the_age_of_the_oldest_is_of_what_waits_now(tmp_path: Path) -> None:
     store = Store(tmp_path / "traces.db", send=[Signal.TRACES])
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(StoreProcessor(store))
-    provider.get_tracer("t").start_span("old").end()
-    assert store.flush(5)
+    end_spans(store, "old")
     with store.locked() as database:
         database.execute("UPDATE records SET written_s = written_s - 100")
         database.commit()
-    batch = store.next_batch(Signal.TRACES, 10, 1 << 20)
-    assert batch is not None
+    batch = waiting(store)
     assert 100 <= store.stats().oldest_age_s[Signal.TRACES] < 160
     store.accepted(batch)
     assert store.next_batch(Signal.TRACES, 10, 1 << 20) is None

@@ -5,21 +5,21 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
-from pathlib import Path
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 
 from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink
+from support.stores import end_spans, path, store
 from voicespan.sdk import sender as sender_module
 from voicespan.sdk import transport as transport_module
 from voicespan.sdk.endpoint import Endpoint
-from voicespan.sdk.processors import StoreProcessor
 from voicespan.sdk.sender import Sender
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
 from voicespan.sdk.tables import Batch
 from voicespan.sdk.transport import Accepted, transport_for
+
+__all__ = ["path", "store"]
 
 
 @pytest.fixture(autouse=True)
@@ -29,24 +29,9 @@ def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path / "traces.db", send=[Signal.TRACES])
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def receiver() -> Iterator[OtlpHttpSink]:
     with OtlpHttpSink() as sink:
         yield sink
-
-
-def end_spans(store: Store, *names: str) -> None:
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(StoreProcessor(store))
-    for name in names:
-        provider.get_tracer("t").start_span(name).end()
-    assert store.flush(5)
 
 
 def start(store: Store, receiver: OtlpHttpSink, **more: str) -> Sender:

@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from support.received import ReceivedSpan
+from support.stores import stored
 from support.telling import tell
-from voicespan.sdk.reading import StoredSpan
 from voicespan_server.session_story import Spread, summary_of, timeline_of
 
 CALL = "ON MIC VAS I VAE CALL1 RESP1 a A T A GC U TC I VAE A GC VAS INT U TC GA CUT ON cc A GC CUT BYE"
-
-
-def stored(span: ReceivedSpan) -> StoredSpan:
-    return StoredSpan(
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        parent_id=span.parent_span_id,
-        name=span.name,
-        kind=span.kind,
-        start_ns=span.start_ns,
-        end_ns=span.end_ns,
-        status=span.status,
-        status_message=span.status_message,
-        attributes=span.attributes,  # type: ignore[arg-type]
-    )
 
 
 SPANS = [stored(span) for span in tell(CALL)]

@@ -16,6 +16,7 @@ from support.langfuse_api import LangfuseApi
 from support.langfuse_rows import row_of
 from support.otlp_client import Plain, make_span, traces_request
 from support.received import ReceivedSpan, decode_traces
+from support.stores import stored
 from voicespan.langfuse import LangfuseError, SessionSums
 from voicespan.sdk.reading import StoredSpan
 from voicespan.session_scores import Score
@@ -73,23 +74,12 @@ def received() -> list[ReceivedSpan]:
     return decode_traces(traces_request(spans, RESOURCE), 0)
 
 
-def stored(span: ReceivedSpan) -> StoredSpan:
-    return StoredSpan(
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        # As it was sent: what the collector makes a root is a child of the upgrade's span.
-        parent_id=span.parent_span_id or "0" * 15 + "1",
-        name=span.name,
-        kind=span.kind,
-        start_ns=span.start_ns,
-        end_ns=span.end_ns,
-        status=span.status,
-        status_message=span.status_message,
-        attributes=span.attributes,  # type: ignore[arg-type]
-    )
+def sent(span: ReceivedSpan) -> StoredSpan:
+    # What the collector makes a root was a child of the upgrade's span.
+    return replace(stored(span), parent_id=span.parent_span_id or "0" * 15 + "1")
 
 
-SENT = expected([stored(span) for span in received()])
+SENT = expected([sent(span) for span in received()])
 
 
 def arrived() -> list[ObservationV2]:
