@@ -8,14 +8,13 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, WebSocket
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from starlette.routing import WebSocketRoute
 
 from voicespan import conventions as c
 from voicespan_server import __version__, interpreter, loop_lag, rest, voice
 from voicespan_server.access.admission import SAMPLE_EVERY_S
+from voicespan_server.application import Application
 from voicespan_server.drain import end_with_parent
 from voicespan_server.environment import read_environment
-from voicespan_server.headers import Application
 from voicespan_server.quiet_logs import keep_frames_out_of_logs
 from voicespan_server.rest.request_spans import SECRET_HEADERS, without_query
 from voicespan_server.server import Server
@@ -72,8 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         with server.drain.call():
             await voice.voice(websocket, server)
 
-    # Starlette's: FastAPI's own route keeps two exit stacks for dependencies, 8 KiB of every call.
-    app.router.routes.append(WebSocketRoute(voice.PATH, voice_socket))
+    app.sockets[voice.PATH] = voice_socket
     FastAPIInstrumentor.instrument_app(
         app,
         excluded_urls=",".join(UNTRACED),

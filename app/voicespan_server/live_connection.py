@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from google.genai import live, types
 
@@ -30,6 +30,12 @@ class LiveConnection:
             self._leg.forget_handshake()
         else:
             warn_once("the model", "google-genai does not use the connection that it was given")
+
+    def outlives_its_dialing(self) -> bool:
+        """Have the next `close` do nothing: the SDK's own, whose `connect` holds what it dialled with, 12 KiB."""
+        if self._leg:
+            self._leg.ignores_close = True
+        return self._leg is not None
 
     def take_audio(self, on_audio: Callable[[bytes, str], None] | None) -> None:
         """Have messages that are audio alone given to `on_audio`, as PCM and its mime type, and not to `messages`."""
@@ -103,13 +109,20 @@ async def dial(
     Raises:
         failures.ConnectionFailed: there is no connection, or it ended.
     """
-    connecting = upstream.client.aio.live.connect(model=settings.model, config=config)
+    connecting: AbstractAsyncContextManager[live.AsyncSession] | None
+    connecting = dialled = upstream.client.aio.live.connect(model=settings.model, config=config)
+    del config
     async with asyncio.timeout(settings.setup_timeout_s):
-        session = await connecting.__aenter__()
+        session = await dialled.__aenter__()
     try:
         if session.setup_complete is None:
             # The SDK takes an error in place of the setup's answer for a session.
             raise SetupRefused("the model did not accept the setup")
-        yield LiveConnection(session)
+        connection = LiveConnection(session)
+        if connection.outlives_its_dialing():
+            connecting = None
+            await dialled.__aexit__(None, None, None)
+        del dialled
+        yield connection
     finally:
-        await connecting.__aexit__(None, None, None)
+        await (connecting.__aexit__(None, None, None) if connecting else session.close())

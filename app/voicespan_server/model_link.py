@@ -142,9 +142,8 @@ class ModelLink:
         while True:
             connected_at_s: float | None = None
             try:
-                config = live_config(self._settings, self.handle.value if self.handle else None, self._turns)
                 self._session.feed(ev.Dialing(*self._handle_told()))
-                async with dial(self._upstream, self._settings, config) as connection:
+                async with dial(self._upstream, self._settings, self._config()) as connection:
                     connected_at_s = time.monotonic()
                     self._session.feed(ev.Connected(connection.provider_session_id))
                     self._tell_of_connection(ready, restored=self.handle is not None)
@@ -155,6 +154,9 @@ class ModelLink:
                 lived_s = 0.0 if connected_at_s is None else time.monotonic() - connected_at_s
                 why, self._left_because = self._left_because, ""
                 await self._recover(Stalled(why) if why else error, lived_s)
+
+    def _config(self) -> types.LiveConnectConfig:
+        return live_config(self._settings, self.handle.value if self.handle else None, self._turns)
 
     def _handle_told(self) -> tuple[bool, float | None]:
         return (True, time.monotonic() - self.handle.given_at_s) if self.handle else (False, None)

@@ -49,6 +49,7 @@ class UpstreamLeg(ClientConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.on_audio: Callable[[bytes, str], None] | None = None
+        self.ignores_close = False  # the next one
         self.frames_received = 0
         self._plain = False
         self._at_frame = False  # whether what is read next, behind what is held, begins with a frame
@@ -140,6 +141,13 @@ class UpstreamLeg(ClientConnection):
         self._unread -= 1
         self._in_hand = True
         return message
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Say goodbye, unless this once it is not meant."""
+        if self.ignores_close:
+            self.ignores_close = False
+            return
+        await super().close(code, reason)
 
     # --- what goes ----------------------------------------------------------------------------------------------------
 

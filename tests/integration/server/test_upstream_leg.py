@@ -143,6 +143,22 @@ async def test_a_session_over_another_connection_takes_the_sdks_way(caplog: pyte
     assert len(caplog.messages) == 1
 
 
+async def test_what_the_sdk_dialled_with_is_let_go_and_the_connection_stays() -> None:
+    leg = connected(UpstreamLeg)
+    assert LiveConnection(session_over(leg)).outlives_its_dialing()
+    await leg.close()  # google-genai's, at the end of its `connect`
+    assert leg.send_audio(PCM)
+    closing = asyncio.ensure_future(leg.close())
+    await asyncio.sleep(0)
+    assert not leg.send_audio(PCM)
+    leg.connection_lost(None)
+    await closing
+
+
+async def test_a_connection_of_the_sdks_own_stays_with_what_dialled_it() -> None:
+    assert not LiveConnection(session_over(connected(ClientConnection))).outlives_its_dialing()
+
+
 async def test_audio_is_written_at_once_between_what_the_sdk_sends() -> None:
     leg = connected(UpstreamLeg)
     live = LiveConnection(session_over(leg))

@@ -1,6 +1,9 @@
 """What a serving process asks of the interpreter."""
 
+import ctypes
 import gc
+import mmap
+import platform
 import sys
 from collections.abc import Iterator
 
@@ -35,3 +38,17 @@ def test_a_program_that_switches_faster_keeps_doing_so() -> None:
     sys.setswitchinterval(0.0005)
     interpreter.settle()
     assert sys.getswitchinterval() == pytest.approx(0.0005)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library's own ways")
+def test_large_blocks_have_pages_of_their_own_also_after_some_were_freed() -> None:
+    interpreter.settle()
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    for _ in range(2):
+        blocks = [libc.malloc(interpreter.MMAP_BYTES) for _ in range(100)]
+        own = [block for block in blocks if block % mmap.PAGESIZE == 2 * ctypes.sizeof(ctypes.c_size_t)]
+        for block in blocks:
+            libc.free(block)
+        assert len(own) > 90, "but for the first few, that fill what was free"
