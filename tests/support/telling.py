@@ -16,7 +16,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-from support.received import ReceivedLog, ReceivedMetric, ReceivedSpan, decode_logs, decode_metrics, decode_traces
+from support.received import (
+    ReceivedLog,
+    ReceivedMetric,
+    ReceivedSpan,
+    decode_logs,
+    decode_metrics,
+    decode_traces,
+    render_tree,
+)
 from support.story import events
 from voicespan import Capture, Identity, Metrics, Model, TraceShape, VoiceSession
 from voicespan.cost import Prices
@@ -97,5 +105,6 @@ def tell(
 
 def named(spans: list[ReceivedSpan], name: str) -> ReceivedSpan:
     """The one span of a name."""
-    [found] = [span for span in spans if span.name == name]
-    return found
+    found = [span for span in spans if span.name == name]
+    assert len(found) == 1, render_tree(spans)
+    return found[0]

@@ -1,0 +1,222 @@
+"""Under instrumentation: however a session ends, its spans end, and say how."""
+
+import asyncio
+import gc
+
+import pytest
+from google.genai import errors, live, types
+from google.genai.live import AsyncSession
+from websockets.exceptions import ConnectionClosed
+
+from support.fake_live import (
+    ANSWER,
+    COMPLETE,
+    GENERATED,
+    MODEL,
+    SETUP,
+    Socket,
+    Wire,
+    audio,
+    client,
+    wire,
+)
+from support.instrumented import PCM, Instrument, answer, instrument, lose, recorder, talk
+from support.received import render_tree
+from support.telling import Recorder, named
+
+__all__ = ["instrument", "recorder", "wire"]
+
+
+def ended(recorder: Recorder) -> tuple[object, object, str]:
+    session = named(recorder.spans(), "WebSocket Session")
+    found = session.attributes
+    return found["voicespan.session.close_code"], found["voicespan.session.close_initiator"], session.status
+
+
+async def test_a_connection_that_the_service_cuts(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    instrument()
+    await lose(wire, audio())
+    assert ended(recorder) == (1011, "provider", "ERROR")
+    assert named(recorder.spans(), "Turn 1").attributes["voicespan.turn.end_reason"] == "error"
+
+
+async def test_the_programs_own_error_is_the_sessions(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    instrument()
+    problem = KeyError("secret")
+    with pytest.raises(KeyError) as raised:
+        async with client().aio.live.connect(model=MODEL):
+            raise problem
+    assert raised.value is problem
+    assert ended(recorder) == (1000, "server", "ERROR")
+    session = named(recorder.spans(), "WebSocket Session")
+    assert session.attributes["error.type"] == "KeyError"
+    assert b"secret" not in session.raw
+
+
+@pytest.mark.parametrize("leave", [StopAsyncIteration, StopIteration, GeneratorExit, KeyboardInterrupt])
+async def test_whatever_leaves_the_block_is_what_arrives(
+    wire: Wire, recorder: Recorder, instrument: Instrument, leave: type[BaseException]
+) -> None:
+    instrument()
+    problem = leave()
+    with pytest.raises(leave) as raised:
+        async with client().aio.live.connect(model=MODEL):
+            raise problem
+    assert raised.value is problem
+    assert wire.last.closed
+    named(recorder.spans(), "WebSocket Session")
+
+
+async def test_a_cancelled_call_is_no_error_and_stays_cancelled(
+    wire: Wire, recorder: Recorder, instrument: Instrument
+) -> None:
+    instrument()
+    socket = Socket()
+    socket.push(SETUP)
+    wire.sockets.append(socket)
+    task = asyncio.create_task(talk_for_ever())
+    await socket.listened_to.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended(recorder) == (1000, "server", "UNSET")
+
+
+async def talk_for_ever() -> None:
+    async with client().aio.live.connect(model=MODEL) as session:
+        async for _ in session.receive():
+            pass
+
+
+async def test_a_refused_dial(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    instrument()
+    wire.refusal = ConnectionRefusedError("nobody there")
+    with pytest.raises(ConnectionRefusedError):
+        await talk(wire)
+    spans = recorder.spans()
+    assert render_tree(spans) == "WebSocket Session\n  Live Connection 1"
+    assert named(spans, "Live Connection 1").attributes["error.type"] == "ConnectionRefusedError"
+    assert ended(recorder) == (1006, "provider", "ERROR")
+
+
+async def test_a_dial_that_is_given_up_has_not_failed(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    instrument()
+    silent = Socket()
+    wire.sockets.append(silent)
+    wire.answers_setup = False
+    task = asyncio.create_task(talk(wire))
+    await silent.listened_to.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended(recorder) == (1000, "server", "UNSET")
+    assert named(recorder.spans(), "Live Connection 1").status == "UNSET"
+
+
+async def test_a_refused_setup(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    instrument()
+    socket = Socket()
+    socket.drop(1008, "no such model")
+    wire.sockets.append(socket)
+    with pytest.raises(errors.APIError):
+        await talk(wire)
+    assert ended(recorder) == (1008, "provider", "ERROR")
+
+
+async def test_a_config_that_the_sdk_refuses_never_dials(
+    wire: Wire, recorder: Recorder, instrument: Instrument
+) -> None:
+    instrument()
+    with pytest.raises(ValueError, match="no_such_field"):
+        await talk(wire, config={"no_such_field": 1})
+    assert wire.dialed == []
+
+
+async def test_a_receive_loop_that_is_left_early(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    instrument()
+    async with client().aio.live.connect(model=MODEL) as session:
+        wire.last.push(audio(), audio(), GENERATED, COMPLETE)
+        async for _ in session.receive():
+            break
+        generator = session.receive()
+        await anext(generator)
+        del generator
+        gc.collect()
+        await answer(session)
+    turn = named(recorder.spans(), "Turn 1")
+    assert turn.attributes["voicespan.audio.output_duration"] == pytest.approx(0.4)
+    assert turn.attributes["voicespan.turn.end_reason"] == "completed"
+
+
+async def test_a_session_that_is_closed_but_not_left(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    instrument()
+    async with client().aio.live.connect(model=MODEL) as session:
+        await session.close()
+        assert ended(recorder) == (1000, "server", "UNSET")
+        with pytest.raises(ConnectionClosed):
+            await session.send_realtime_input(text="Anybody?")
+
+
+async def test_a_session_that_nobody_closes(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    instrument()
+    opened = client().aio.live.connect(model=MODEL)
+    session = await opened.__aenter__()
+    wire.last.push(audio())
+    await anext(session.receive())
+    del session, opened
+    gc.collect()
+    await asyncio.sleep(0)
+    gc.collect()
+    for _ in range(3):  # the loop closes generators that were thrown away
+        await asyncio.sleep(0)
+    named(recorder.spans(), "Turn 1")
+    named(recorder.spans(), "WebSocket Session")
+
+
+async def test_uninstrument_ends_what_is_open_and_puts_everything_back(
+    wire: Wire, recorder: Recorder, instrument: Instrument
+) -> None:
+    before = {name: vars(AsyncSession)[name] for name in ("_receive", "send_realtime_input", "close", "send")}
+    connect = vars(live.AsyncLive)["connect"]
+    instrumentor = instrument()
+    assert vars(AsyncSession)["_receive"] is not before["_receive"]
+    held = live.AsyncLive.connect
+    async with client().aio.live.connect(model=MODEL) as session:
+        instrumentor.uninstrument()
+        assert ended(recorder) == (1000, "process", "UNSET")
+        wire.last.push(*ANSWER)
+        assert len(await answer(session)) == len(ANSWER)
+    assert {name: vars(AsyncSession)[name] for name in before} == before
+    assert vars(live.AsyncLive)["connect"] is connect
+    # What somebody kept from before only passes through.
+    async with held(client().aio.live, model=MODEL):
+        pass
+    assert len(recorder.spans()) == 2
+
+
+async def test_two_tasks_on_one_session(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    instrument()
+    async with client().aio.live.connect(model=MODEL) as session:
+
+        async def speak() -> None:
+            for _ in range(50):
+                await session.send_realtime_input(audio=types.Blob(data=PCM, mime_type="audio/pcm;rate=16000"))
+
+        wire.last.push(*ANSWER)
+        _, heard = await asyncio.gather(speak(), answer(session))
+    assert len(heard) == len(ANSWER)
+    found = named(recorder.spans(), "WebSocket Session").attributes
+    assert found["voicespan.session.input_audio_duration"] == pytest.approx(1.0)
+
+
+async def test_a_message_that_cannot_be_read_is_told_and_ends_nothing(
+    wire: Wire, recorder: Recorder, instrument: Instrument
+) -> None:
+    instrument()
+    async with client().aio.live.connect(model=MODEL) as session:
+        wire.last.push(b"not json", *ANSWER)
+        with pytest.raises(ValueError, match="not json"):
+            await answer(session)
+        await answer(session)
+    named(recorder.spans(), "Turn 1")
+    assert "voicespan.protocol_error" in {event.name for event in named(recorder.spans(), "WebSocket Session").events}
