@@ -211,5 +211,7 @@ def test_the_library_works_there(dist: Dist, tmp_path: Path, version: str, pins:
     [source] = tmp_path.glob("voicespan-*")
     tests = sorted((source / "tests/integration/telemetry").glob("test_instrumentor*.py"))
     tests += [source / f"tests/integration/telemetry/test_{module}.py" for module in ("gemini_json", "testing")]
-    tests += [source / f"tests/unit/telemetry/test_{module}.py" for module in ("session_spans", "metrics")]
+    tests += [
+        source / f"tests/unit/telemetry/test_{module}.py" for module in ("session_spans", "session_runs", "metrics")
+    ]
     print(run(environment.python, "-m", "pytest", "-q", *tests, cwd=source).strip().splitlines()[-1])

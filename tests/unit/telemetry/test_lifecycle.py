@@ -3,8 +3,9 @@
 import pytest
 
 from support.story import USAGE, at, operations, turns
+from voicespan import events as ev
 from voicespan import operations as op
-from voicespan.events import ToolOutcome
+from voicespan.lifecycle import Lifecycle
 from voicespan.operations import EndReason, InterruptionCause, StartSource
 
 
@@ -108,21 +109,6 @@ def test_a_turn_that_was_cut_ends_at_its_last_output() -> None:
     assert turn.end_ns == at(story, "A", 2)
 
 
-def test_a_single_sample_is_no_first_audio() -> None:
-    story = "cc a .. A GC U TC"
-    [turn] = turns(story)
-    assert turn.first_output_ns == at(story, "a")
-    assert turn.first_audio_ns == at(story, "A")
-    assert turn.time_to_first_audio_s == pytest.approx((at(story, "A") - at(story, "cc")) / 1e9)
-
-
-@pytest.mark.parametrize("story", ["T A GC U TC", "MIC T A GC U TC"])
-def test_no_time_to_first_audio_where_nothing_before_the_output_is_known(story: str) -> None:
-    [turn] = turns(story)
-    assert turn.first_audio_ns is not None
-    assert turn.time_to_first_audio_s is None
-
-
 def test_words_are_joined_as_they_came() -> None:
     [turn] = turns("MIC I I A T T GC U TC")
     assert (turn.user_text, turn.model_text) == ("spoken spoken", "answer answer")
@@ -202,36 +188,9 @@ def test_typing_over_an_answer_is_no_barge_in() -> None:
     assert (end.totals.interruptions, end.totals.barge_ins) == (1, 0)
 
 
-def test_tools_lie_inside_their_turn_even_when_they_end_after_it() -> None:
-    story = "cc CALL1 A GC U TC .. RESP1 BYE"
-    [turn] = turns(story)
-    assert turn.end_ns == at(story, "RESP1")
-    kinds = [type(o).__name__ for o in operations(story)]
-    assert kinds == ["StartTurn", "StartTool", "EndTool", "EndTurn", "EndSession"]
-
-
-@pytest.mark.parametrize(
-    ("story", "outcome"),
-    [
-        ("cc CALL1 RESP1 A GC U TC", ToolOutcome.OK),
-        ("cc CALL1 CANCEL1 INT U TC", ToolOutcome.CANCELLED),
-        ("cc CALL1 CANCEL1 RESP1 INT U TC", ToolOutcome.CANCELLED),
-        ("cc CALL1 BYE", ToolOutcome.ORPHANED),
-        ("ON cc CALL1 CUT", ToolOutcome.ORPHANED),
-    ],
-)
-def test_a_tool_ends_once_as_what_it_was(story: str, outcome: ToolOutcome) -> None:
-    assert [o.outcome for o in operations(story) if isinstance(o, op.EndTool)] == [outcome]
-
-
 def test_a_cut_while_the_answer_was_played_is_a_late_interruption() -> None:
     found = operations("cc A GC U TC INT")
     assert [o.cause for o in found if isinstance(o, op.LateInterruption)] == [InterruptionCause.SPEECH]
-
-
-def test_speech_after_a_tools_answer_is_a_barge_in() -> None:
-    [turn] = turns("cc A CALL1 RESP1 VAS INT U TC")
-    assert turn.interruption_cause is InterruptionCause.SPEECH
 
 
 def test_a_reconnection_begins_where_the_former_connection_stopped_serving() -> None:
@@ -248,9 +207,6 @@ def test_a_reconnection_begins_where_the_former_connection_stopped_serving() -> 
 
 
 def test_a_failed_dial_is_told_with_its_close() -> None:
-    from voicespan import events as ev
-    from voicespan.lifecycle import Lifecycle
-
     lifecycle = Lifecycle()
     lifecycle.step(ev.Dialing(), 1)
     [end] = lifecycle.step(ev.Disconnected(ev.Close(1008, "model not found")), 2)
@@ -270,9 +226,6 @@ def test_totals_are_the_sums_of_the_turns() -> None:
 
 
 def test_nothing_happens_after_the_session_closed() -> None:
-    from voicespan import events as ev
-    from voicespan.lifecycle import Lifecycle
-
     lifecycle = Lifecycle()
     lifecycle.step(ev.SessionClosed(ev.Close(1000)), 1)
     assert lifecycle.step(ev.ModelAudio(1.0), 2) == []
@@ -285,185 +238,6 @@ def test_end_reasons_are_those_of_the_design() -> None:
     }  # fmt: skip
 
 
-STALLS = {
-    "nothing after typed words": ("ON cc ~ BYE", ["no_answer"], ["1 stalled"]),
-    "nothing after speech": ("ON MIC VAS VAE ~ BYE", ["no_answer"], ["1 stalled"]),
-    "the words were heard, and that was all": ("ON MIC VAS I VAE ~ BYE", ["no_generation"], ["1 stalled"]),
-    "nothing after a tool's answer": ("ON cc CALL1 RESP1 ~ BYE", ["tool_response_ignored"], ["1 stalled"]),
-    "nothing after the answer to a tool, as Vertex counts turns": (
-        "ON cc CALL1 RESP1 GC U TC ~ BYE",
-        ["tool_response_ignored"],
-        ["1 completed", "2 stalled"],
-    ),
-    "nothing after the answer of a tool that did not block": (
-        "ON cc ASYNC1 T A GC U TC RESP1 ~ BYE",
-        ["tool_response_ignored"],
-        ["1 completed", "2 stalled"],
-    ),
-    "an answer that breaks off": ("ON cc A ~ BYE", ["unfinished"], ["1 stalled"]),
-    "a resumed connection that is dead": ("ON GA CUT RE cc ~ BYE", ["resumed_dead"], ["1 stalled"]),
-    "a turn_complete and nothing else": ("ON cc U TC BYE", ["empty_turn"], ["1 stalled"]),
-    "the answer comes after all": ("ON cc ~ A GC U TC BYE", ["no_answer"], ["1 completed"]),
-    "the user says something else": (
-        "ON MIC VAS I VAE ~ VAS I VAE A GC U TC BYE",
-        ["no_generation"],
-        ["1 stalled", "2 completed"],
-    ),
-    "the user speaks over an answer that is completed late": (
-        "ON MIC A VAS I VAE ~ GC U TC .. A GC U TC BYE",
-        ["unfinished"],
-        ["1 stalled", "2 completed"],
-    ),
-    "the user types something else": ("ON cc ~ cc A GC U TC BYE", ["no_answer"], ["1 stalled", "2 completed"]),
-    "it stalls twice": ("ON cc ~ CALL1 RESP1 ~ BYE", ["no_answer", "tool_response_ignored"], ["1 stalled"]),
-    "the connection is lost while it stalls": ("ON cc ~ CUT BYE", ["no_answer"], ["1 error"]),
-}
-
-
-@pytest.mark.parametrize(("story", "kinds", "ends"), STALLS.values(), ids=STALLS)
-def test_an_answer_that_does_not_come_is_a_stall(story: str, kinds: list[str], ends: list[str]) -> None:
-    found = operations(story)
-    assert [o.kind.value for o in found if isinstance(o, op.Stalled)] == kinds
-    assert [f"{o.record.index} {o.record.end_reason.value}" for o in found if isinstance(o, op.EndTurn)] == ends
-    end = found[-1]
-    assert isinstance(end, op.EndSession)
-    assert end.totals.stalls == len(kinds)
-
-
-NO_STALLS = {
-    "nobody says anything": "ON MIC ~ ~ BYE",
-    "the user goes on speaking": "ON MIC VAS I ~ VAE A GC U TC BYE",
-    "a tool takes its time": "ON cc CALL1 ~ RESP1 A GC U TC BYE",
-    "a tool answers in part and is taken back late": "ON cc CALL1 RESP1+ ~ CANCEL1 .. A GC U TC BYE",
-    "a tool that does not block takes its time": "ON cc ASYNC1 T A GC U TC ~ BYE",
-    "an answer that was given is played": "ON cc A GC ~ U TC BYE",
-    "the model works on": "ON cc T A GC U TC+ ~ A GC U TC BYE",
-    "the model chose to be silent": "ON cc WAIT ~ BYE",
-    "the answer was cut": "ON MIC I VAE A VAS INT ~ BYE",
-    "the connection is down": "ON cc CUT ~ BYE",
-    "a silent answer of a tool": "ON cc ASYNC1 A GC U TC RESP1_ ~ BYE",
-    "the microphone was switched off": "ON MIC SE ~ BYE",
-    "between turns": "ON cc A GC U TC ~ ~ BYE",
-}
-
-
-@pytest.mark.parametrize("story", NO_STALLS.values(), ids=NO_STALLS)
-def test_the_watchdog_is_quiet(story: str) -> None:
-    assert not [o for o in operations(story) if isinstance(o, op.Stalled)]
-
-
-def test_a_stalled_turn_lasts_until_its_answer_was_overdue() -> None:
-    story = "ON cc ~ ~ BYE"
-    [turn] = turns(story)
-    assert (turn.start_ns, turn.end_ns) == (at(story, "cc"), at(story, "cc") + 10_000_000_000)
-    assert turn.time_to_first_audio_s is None
-
-
-def test_a_tool_that_does_not_block_may_outlive_its_turn() -> None:
-    story = "ON cc ASYNC1 T A GC U TC .. .. RESP1 T A GC U TC BYE"
-    kinds = [type(o).__name__ for o in operations(story)]
-    assert kinds == [
-        "StartConnection", "EndConnection", "StartTurn", "StartTool", "EndTurn", "EndTool", "StartTurn", "EndTurn",
-        "EndSession",
-    ]  # fmt: skip
-    first, second = turns(story)
-    assert first.end_ns == at(story, "GC")
-    assert (second.source, second.start_ns) == (StartSource.TOOL_RESPONSE, at(story, "RESP1"))
-
-
-def test_the_answer_of_a_tool_that_interrupts_is_no_barge_in_whatever_was_on_its_way() -> None:
-    first, second = turns("cc ASYNC1 T A RESP1! A INT U TC T A GC U TC")
-    assert first.interruption_cause is InterruptionCause.TOOL_RESPONSE
-    assert second.source is StartSource.TOOL_RESPONSE
-
-
-def test_a_call_is_over_with_its_last_response() -> None:
-    story = "cc ASYNC1 A GC U TC RESP1+ .. RESP1+ .. RESP1 A GC U TC"
-    [end] = [o for o in operations(story) if isinstance(o, op.EndTool)]
-    assert (end.at_ns, end.responses, end.outcome) == (at(story, "RESP1"), 3, ToolOutcome.OK)
-
-
-def test_latency_comes_apart_into_what_was_waited_for() -> None:
-    story = "MIC VAS EOS .. VAE .. CALL1 .. RESP1 .. A GC U TC"
-    [turn] = turns(story)
-    latency = turn.latency
-    assert turn.source is StartSource.ACOUSTIC
-    assert latency.endpointing_s == pytest.approx((at(story, "VAE") - at(story, "EOS")) / 1e9)
-    assert latency.tool_s == pytest.approx((at(story, "RESP1") - at(story, "CALL1")) / 1e9)
-    assert latency.model_s is not None
-    whole = latency.endpointing_s + latency.tool_s + latency.model_s
-    assert whole == pytest.approx(turn.time_to_first_audio_s)
-
-
-def test_with_playback_the_parts_sum_to_what_the_user_waited() -> None:
-    story = "MIC VAS EOS .. VAE .. A .. PLAY1 GC U TC"
-    [turn] = turns(story)
-    parts = turn.latency
-    assert parts.transport_s == pytest.approx((at(story, "PLAY1") - at(story, "A")) / 1e9)
-    found = [parts.endpointing_s, parts.tool_s, parts.model_s, parts.transport_s]
-    assert sum(part or 0 for part in found) == pytest.approx(turn.time_to_playback_s)
-
-
-def test_where_the_decision_is_not_known_waiting_and_thinking_are_not_told_apart() -> None:
-    [turn] = turns("MIC EOS I .. A GC U TC")
-    assert turn.source is StartSource.ACOUSTIC
-    assert (turn.latency.endpointing_s, turn.latency.model_s) == (None, None)
-    assert turn.time_to_first_audio_s is not None
-
-
-def test_parallel_tools_are_waited_for_once_and_only_until_the_voice() -> None:
-    story = "cc CALL1 .. CALL2 .. RESP1 .. RESP2 A GC U TC"
-    [turn] = turns(story)
-    assert turn.latency.tool_s == pytest.approx((at(story, "RESP2") - at(story, "CALL1")) / 1e9)
-    story = "cc CALL1 .. A .. RESP1 A GC U TC"
-    [turn] = turns(story)
-    assert turn.latency.tool_s == pytest.approx((at(story, "A") - at(story, "CALL1")) / 1e9)
-    [turn] = turns("cc A CALL1 .. RESP1 A GC U TC")
-    assert turn.latency.tool_s == 0
-
-
-def test_what_was_heard_of_an_interrupted_answer_is_what_the_client_says() -> None:
-    story = "MIC I VAE A A A PLAY1 VAS INT U TC .. STOP1 BYE"
-    [turn] = turns(story)
-    assert turn.heard == op.HeardAudio(0.15, reported=True)
-    assert turn.silenced_s == pytest.approx((at(story, "STOP1") - at(story, "VAS")) / 1e9)
-
-
-def test_what_was_heard_is_inferred_where_the_client_says_nothing() -> None:
-    story = "MIC I VAE A A A .. VAS INT U TC"
-    [turn] = turns(story)
-    assert turn.heard == op.HeardAudio(pytest.approx((at(story, "INT") - at(story, "A")) / 1e9), reported=False)
-    assert turn.silenced_s is None
-    [short] = turns("MIC I VAE A .. .. .. VAS INT U TC")
-    assert short.heard == op.HeardAudio(0.2, reported=False), "no more than there was"
-
-
-def test_a_client_that_reports_is_waited_for_but_not_for_ever() -> None:
-    story = "MIC I VAE A A A PLAY1 VAS INT U TC .. .. .. .. .. .. STOP1"
-    [turn] = turns(story)
-    assert turn.heard is not None
-    assert not turn.heard.reported
-
-
-def test_audible_audio_begins_when_its_silence_is_over() -> None:
-    from voicespan import events as ev
-    from voicespan.lifecycle import Lifecycle
-
-    lifecycle = Lifecycle()
-    second = 1_000_000_000
-    told = [
-        (ev.UserText("typed"), second),
-        (ev.ModelAudio(0.2, 0.2), 2 * second),
-        (ev.ModelAudio(0.2, 0.05), 2 * second + 1),
-        (ev.UsageReport(USAGE, completes_turn=True), 3 * second),
-        (ev.TurnComplete(), 3 * second),
-    ]
-    found = [operation for event, now in told for operation in lifecycle.step(event, now)]
-    [record] = [o.record for o in found if isinstance(o, op.EndTurn)]
-    assert record.time_to_first_audio_s == 1.0
-    assert record.time_to_audible_audio_s == 1.25
-
-
 def test_a_transcript_that_is_late_is_of_the_turn_that_lacks_it() -> None:
     [late_question] = turns("MIC VAS VAE A I GC U TC")
     assert late_question.user_text == "spoken"
@@ -473,29 +247,12 @@ def test_a_transcript_that_is_late_is_of_the_turn_that_lacks_it() -> None:
     assert (first.user_text, second.user_text) == ("spoken", "spoken")
 
 
-def test_the_users_speech_is_measured_where_the_client_marks_both_ends() -> None:
-    story = "ACS .. AE A GC U TC"
-    [turn] = turns(story)
-    assert turn.speech_ns == (at(story, "ACS"), at(story, "AE"))
-    [turn] = turns("VAS .. VAE A GC U TC")
-    assert turn.speech_ns is None
-
-
 def test_a_caller_who_hangs_up_while_the_model_is_dialled_is_no_error() -> None:
-    from voicespan import events as ev
-    from voicespan.lifecycle import Lifecycle
-
     lifecycle = Lifecycle()
     lifecycle.step(ev.Dialing(), 1)
     end, _ = lifecycle.step(ev.SessionClosed(ev.Close(1000, "bye", "client")), 2)
     assert isinstance(end, op.EndConnection)
     assert (end.connected, end.error_type) == (False, None)
-
-
-def test_an_end_of_sound_after_what_was_heard_is_of_the_users_next_words() -> None:
-    [turn] = turns("MIC VAS I VAE .. EOS A GC U TC")
-    assert turn.source is StartSource.SERVER_ACTIVITY_END
-    assert turn.latency.endpointing_s is None
 
 
 def test_words_of_an_answer_that_was_told_begin_no_turn_while_the_user_speaks() -> None:
@@ -509,18 +266,3 @@ def test_words_of_an_answer_that_was_told_begin_no_turn_while_the_user_speaks() 
 def test_a_short_utterance_that_the_client_marked_ends_where_the_client_says_though_its_echo_comes_later() -> None:
     assert summary("ACS MIC AE VAS I VAE T A GC U TC") == ["1 activity_end completed g1 t0"]
     assert summary("ACS MIC VAS AE VAE I T A GC U TC") == ["1 activity_end completed g1 t0"]
-
-
-@pytest.mark.parametrize(
-    ("story", "cut_short"),
-    [
-        ("cc T T T T T T T A GC U TC", True),  # 49 characters in a fifth of a second
-        ("cc T T T T T T T A A A A A A A A A GC U TC", False),
-        ("cc T T T T T T T GC U TC", False),  # words alone are another thing
-        ("cc T A GC U TC", False),  # too short to tell
-        ("cc T T T T T T T A INT U TC", False),
-    ],
-)
-def test_an_answer_with_far_less_audio_than_words_was_cut_short(story: str, cut_short: bool) -> None:
-    found = [o.anomaly for o in operations(story) if isinstance(o, op.Odd)]
-    assert (op.Anomaly.ANSWER_CUT_SHORT in found) is cut_short
