@@ -30,6 +30,7 @@ from voicespan_server.access.door import today
 from voicespan_server.access.refusal import BUDGET, RATE_LIMITED, Reason
 from voicespan_server.downlink import ClientSocket, Downlink
 from voicespan_server.dropped_input import DroppedInput
+from voicespan_server.flag import Flag
 from voicespan_server.hangup import HungUp
 from voicespan_server.live import Upstream
 from voicespan_server.model_link import Handle, ModelLink
@@ -45,8 +46,9 @@ logger = logging.getLogger(__name__)
 
 # How long the client may take to read the rest of the last turn that a budget pays for.
 LAST_WORDS_S = 5.0
-ALWAYS = asyncio.Event()
+ALWAYS = Flag()
 ALWAYS.set()
+TOO_LONG = Close(CloseCode.TOO_LONG, "the longest time for a call is over", "server")
 # With the first of these the model begins to answer: the user's words are complete.
 ANSWER = (ev.ModelAudio, ev.ModelText, ev.OutputTranscript, ev.ToolCall, ev.Interrupted, ev.TurnComplete)
 # With these its own are.
@@ -82,7 +84,7 @@ class Call:
         self._images = Allowance(settings.max_images_per_s, settings.max_images_per_s + 1)
         self._transcripts = Transcripts()
         self.uplink = Uplink(settings.max_uplink_ms)
-        self.downlink = Downlink(socket)
+        self.downlink = Downlink(socket, self._on_overflow)
         self.tell = self.downlink.tell
         self._dropped = DroppedInput(self.tell)
         self._tools = ToolRunner(self._tasks, session, lambda: self._link.connection, self.tell, toolbox)
@@ -107,9 +109,7 @@ class Call:
 
     def leave(self) -> None:
         """The client goes on with the session over another socket: end this one."""
-        if not self._limited.done():
-            close = Close(CloseCode.MOVED, "the session goes on over another connection", "client")
-            self._limited.set_result(HungUp(close))
+        self._limit_to(Close(CloseCode.MOVED, "the session goes on over another connection", "client"))
 
     async def run(self, ready: Callable[[bool], Message]) -> HungUp:
         """Hold the call until somebody ends it.
@@ -121,9 +121,10 @@ class Call:
             self._read_client(),
             self.downlink.run(),
             self._link.run(ready),
-            self._watch_bounds(),
             self._watch_limits(),
         )
+        later = asyncio.get_running_loop().call_later
+        too_long = later(self._bounds.max_session_s, self._limit_to, TOO_LONG)
         try:
             async with self._tasks:
                 for loop in loops:
@@ -134,6 +135,7 @@ class Call:
             logger.exception("a call failed")
             self._end(HungUp(Close(CloseCode.INTERNAL, "internal error", "server"), type(group.exceptions[0]).__name__))
         finally:
+            too_long.cancel()
             self._dropped.stop()
             # Also when cancelled: whatever ends the call, its spans end with it.
             ended = self._end(HungUp(Close(CloseCode.INTERNAL, "cancelled", "process")))
@@ -151,13 +153,6 @@ class Call:
     def _hang_up(self, close: Close, error_type: str | None = None, message: Message | None = None) -> NoReturn:
         raise self._end(HungUp(close, error_type, message))
 
-    async def _watch_bounds(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._bounds.max_session_s):
-                await self.downlink.overflowed.wait()
-            self._hang_up(Close(CloseCode.OVERLOADED, "the client does not read", "server"), "slow_client")
-        self._hang_up(Close(CloseCode.TOO_LONG, "the longest time for a call is over", "server"))
-
     async def _watch_limits(self) -> None:
         """End the call that met a limit, or is to leave. One that a budget ends has its last turn heard before."""
         how = await self._limited
@@ -167,11 +162,18 @@ class Call:
                     await self.downlink.written()
         raise self._end(how)
 
+    def _limit_to(self, close: Close, error_type: str | None = None, message: Message | None = None) -> None:
+        """End the call, if nothing ends it yet."""
+        if not self._limited.done():
+            self._limited.set_result(HungUp(close, error_type, message))
+
     def _limit(self, reason: Reason, why: str) -> None:
         """A limit is met: by the client's frames, or by the cost of its turns."""
-        if not self._limited.done():
-            message = p.error(reason.code, f"{why}: the call ends here")
-            self._limited.set_result(HungUp(Close(reason.close_code, why, "server"), reason.code, message))
+        message = p.error(reason.code, f"{why}: the call ends here")
+        self._limit_to(Close(reason.close_code, why, "server"), reason.code, message)
+
+    def _on_overflow(self) -> None:
+        self._limit_to(Close(CloseCode.OVERLOADED, "the client does not read", "server"), "slow_client")
 
     def _allows(self, frame: bytes) -> bool:
         if self._bounds.audio.allow(len(frame)):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
 from voicespan_server import protocol as p
+from voicespan_server.flag import Flag
 from voicespan_server.protocol import Message
 
 # A minute of audio, for the model sends several times faster than real time.
@@ -33,18 +33,18 @@ class ClientSocket(Protocol):
 class Downlink:
     """A line of audio and messages to one client. What is put in never waits; `run` writes it out in order.
 
-    Beyond `max_bytes` nothing more is taken and `overflowed` is set: the client does not read.
+    Beyond `max_bytes` nothing more is taken and `on_overflow` is called: the client does not read.
     """
 
-    def __init__(self, socket: ClientSocket, max_bytes: int = MAX_BYTES) -> None:
-        self.overflowed = asyncio.Event()
+    def __init__(self, socket: ClientSocket, on_overflow: Callable[[], None], max_bytes: int = MAX_BYTES) -> None:
         self._socket = socket
+        self._on_overflow = on_overflow
         self._max_bytes = max_bytes
-        self._items: deque[bytes | str] = deque()
+        self._items: list[bytes | str] = []
         self._bytes = 0
-        self._filled = asyncio.Event()
+        self._filled = Flag()
         self._writing = False
-        self._emptied = asyncio.Event()
+        self._emptied = Flag()
         self._emptied.set()
 
     @property
@@ -63,7 +63,7 @@ class Downlink:
 
     def _put(self, item: bytes | str) -> None:
         if self._bytes + len(item) > self._max_bytes:
-            self.overflowed.set()
+            self._on_overflow()
             return
         self._items.append(item)
         self._bytes += len(item)
@@ -72,7 +72,7 @@ class Downlink:
 
     def drop_audio(self) -> None:
         """Unsent audio of an interrupted answer: the client is not to hear it."""
-        self._items = deque(item for item in self._items if isinstance(item, str))
+        self._items = [item for item in self._items if isinstance(item, str)]
         self._bytes = sum(map(len, self._items))
 
     async def run(self) -> None:
@@ -81,7 +81,7 @@ class Downlink:
             await self._filled.wait()
             self._filled.clear()
             while self._items:
-                item = self._items.popleft()
+                item = self._items.pop(0)
                 self._bytes -= len(item)
                 self._writing = True
                 if isinstance(item, bytes):

@@ -17,6 +17,7 @@ from voicespan import events as ev
 from voicespan.events import Close
 from voicespan_server import protocol as p
 from voicespan_server.failures import ConnectionFailed, Failure, Stalled, failure_of
+from voicespan_server.flag import Flag
 from voicespan_server.hangup import HungUp
 from voicespan_server.live import Upstream, live_config
 from voicespan_server.live_connection import LiveConnection, dial
@@ -67,7 +68,7 @@ class ModelLink:
         host: Host,
         *,
         tasks: asyncio.TaskGroup,
-        may_send: asyncio.Event,
+        may_send: Flag,
         turns: TurnTaking = "auto",
         handle: Handle | None = None,
     ) -> None:

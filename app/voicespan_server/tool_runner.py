@@ -12,6 +12,7 @@ from opentelemetry import context as otel_context
 from voicespan import VoiceSession
 from voicespan import events as ev
 from voicespan_server.failures import ConnectionFailed
+from voicespan_server.flag import Flag
 from voicespan_server.live_connection import LiveConnection
 from voicespan_server.protocol import Message
 from voicespan_server.tools import Toolbox
@@ -39,7 +40,7 @@ class ToolRunner:
         self._connection = connection
         self._tell = tell
         self._running: dict[str, asyncio.Task[None]] = {}
-        self.idle = asyncio.Event()
+        self.idle = Flag()
         self.idle.set()
 
     def __len__(self) -> int:

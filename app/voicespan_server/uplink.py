@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-
 from voicespan_server import protocol as p
+from voicespan_server.flag import Flag
 
 # Of what waits beside audio: more than a client that means well can say in a while.
 MAX_ITEMS = 4096
@@ -19,10 +17,10 @@ class Uplink:
 
     def __init__(self, max_ms: int) -> None:
         self._max_bytes = max_ms * p.INPUT_RATE_HZ * 2 // 1000
-        self._items: deque[Item] = deque()
+        self._items: list[Item] = []  # a deque that is empty takes a KiB, and these are few
         self._bytes = 0
         self._images = 0
-        self._filled = asyncio.Event()
+        self._filled = Flag()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -41,7 +39,7 @@ class Uplink:
 
     def put_back(self, item: Item) -> float:
         """What could not be sent stands in front again, within the same bounds."""
-        self._items.appendleft(item)
+        self._items.insert(0, item)
         self._count(item, 1)
         self._filled.set()
         return self._drop_what_is_too_much()
@@ -56,7 +54,7 @@ class Uplink:
         Raises:
             IndexError: nothing waits.
         """
-        item = self._items.popleft()
+        item = self._items.pop(0)
         self._count(item, -1)
         if not self._items:
             self._filled.clear()

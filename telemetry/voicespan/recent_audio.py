@@ -80,6 +80,8 @@ class RecentAudio:
     def end_of_speech_ns(self) -> int | None:
         """When speech ended; None where there was none, or where it cannot be told from the background."""
         self._thin_out()
+        if not self._thinned:
+            return None
         bytes_of = [b"".join(parts) for parts in zip(*(thinned.samples for thinned in self._thinned), strict=True)]
         firsts, voice, high = (list(_blocks(*bytes_of[at : at + 2])) for at in (0, 2, 4))
         voice_levels, high_levels = list(map(dist, firsts, voice)), list(map(dist, firsts, high))
@@ -91,6 +93,8 @@ class RecentAudio:
         return max(ended_ns + round((found.hidden_s - INTO_BLOCK_S) * 1e9), began_ns)
 
     def _thin_out(self) -> None:
+        if not self._frames:
+            return
         plan = self._plan
         pcm = b"".join((self._rest, *self._frames))
         blocks = len(pcm) // plan.block_bytes

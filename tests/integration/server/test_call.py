@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from google.genai import errors, types
 
-from support.call_bench import Client
+from support.call_bench import Client, eventually
 from support.telling import IDENTITY, MODEL, Recorder
 from voicespan import VoiceSession
 from voicespan.events import Close
@@ -220,7 +220,7 @@ async def test_a_client_that_does_not_read_is_hung_up_on(monkeypatch: pytest.Mon
     for _ in range(1_000):
         bench.client.incoming.put_nowait('{"type": "ping", "t": 1}')
     async with asyncio.timeout(5):
-        await bench.call.downlink.overflowed.wait()
+        await eventually(bench.call._limited.done)
         bench.client.reads.set()
         ended = await bench.running
     assert ended.close.code == 1013

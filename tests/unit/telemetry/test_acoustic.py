@@ -211,6 +211,17 @@ def test_the_window_is_bounded_however_long_the_call(frame_s: float) -> None:
     assert held[2] < 60_000
 
 
+def test_looking_again_and_again_while_nobody_sends_holds_nothing() -> None:
+    recent = RecentAudio(RATE)
+    held = []
+    tracemalloc.start()
+    for _ in range(3):
+        assert [recent.end_of_speech_ns() for _ in range(100)] == [None] * 100
+        held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[2] - held[1] < 500
+
+
 def test_what_is_older_than_the_window_is_forgotten() -> None:
     pcm = speech(1.0)
     assert sent(pcm + bytes(2 * int((WINDOW_S - 0.8) * RATE))).end_of_speech_ns() is not None

@@ -1,0 +1,31 @@
+"""A flag that can be waited for."""
+
+from __future__ import annotations
+
+import asyncio
+
+from voicespan_server.flag import Flag
+
+
+async def test_all_who_wait_are_woken_and_who_comes_later_passes() -> None:
+    flag = Flag()
+    waiting = [asyncio.create_task(flag.wait()) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+    flag.set()
+    flag.clear()  # who was woken is not called back
+    await asyncio.gather(*waiting)
+    assert not flag.is_set()
+    flag.set()
+    await flag.wait()
+
+
+async def test_who_stops_waiting_is_forgotten_and_the_others_are_woken() -> None:
+    flag = Flag()
+    gone, stays = (asyncio.create_task(flag.wait()) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait({gone})
+    assert len(flag._waiters) == 1
+    flag.set()
+    await stays
