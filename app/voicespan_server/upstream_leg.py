@@ -5,8 +5,8 @@ google-genai lets its Live client be given a subclass of websockets' connection 
 `receive`. What is plainly a chunk of the model's voice goes to a callback instead, and the user's audio is written
 straight to the transport.
 
-Order holds: while a message that went to `receive` has not been dealt with, audio behind it goes there too. And where
-anything is not as this file expects it, all goes there.
+Order holds: while a message that went to `receive` has not been dealt with, audio behind it waits in websockets' own
+queue. And where anything is not as this file expects it, all goes to `receive`.
 """
 
 from __future__ import annotations
@@ -135,12 +135,23 @@ class UpstreamLeg(ClientConnection):
             super().data_received(data if end - start == len(data) else data[start:end])
 
     async def recv(self, decode: bool | None = None) -> Any:
-        """The next message that was not taken out. Asked for one more, its reader has dealt with the last."""
+        """The next message that is not audio. Asked for one more, its reader has dealt with the last.
+
+        Audio that came behind it had to wait for that, and is now given where all audio is.
+        """
         self._in_hand = False
-        message = await super().recv(decode)
-        self._unread -= 1
-        self._in_hand = True
-        return message
+        while True:
+            message = await super().recv(decode)
+            self._unread -= 1
+            if not self._plain and self.on_audio and isinstance(message, bytes):
+                size = len(message)
+                if audio := model_audio(message, 0, size):
+                    self.on_audio(*audio)
+                    continue
+                if says_nothing(message, 0, size):
+                    continue
+            self._in_hand = True
+            return message
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Say goodbye, unless this once it is not meant."""

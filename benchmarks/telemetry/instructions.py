@@ -1,6 +1,8 @@
-"""Machine instructions that instrumentation adds to one frame or message, counted by valgrind: no clock, no noise.
+"""Machine instructions that instrumentation adds to a frame, message or turn, counted by valgrind: no clock, no noise.
 
-python -m benchmarks.telemetry.instructions frame
+python -m benchmarks.telemetry.instructions turn
+
+A turn's are those of the event loop alone: the SDK has no processor here.
 """
 
 from __future__ import annotations
@@ -14,14 +16,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.telemetry.line import FRAME, cut, dial
+from benchmarks.telemetry.line import FRAME, cut, dial, turn
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from voicespan.instrumentor import GeminiLiveInstrumentor
 from voicespan.live_settings import LiveSettings
 
-FEW, MANY = 2_000, 12_000
+# Runs of so many, and more, of each kind; what is done once falls out.
+RUNS = {"frame": (2_000, 12_000), "message": (2_000, 12_000), "turn": (30, 130)}
 
 
 class NoValgrindError(RuntimeError):
@@ -29,15 +32,16 @@ class NoValgrindError(RuntimeError):
 
 
 def added_instructions(kind: str) -> float:
-    """Per frame (`frame`) or message (`message`): the slope with instrumentation less the slope without.
+    """Per `frame`, `message` or `turn`: the slope with instrumentation less the slope without.
 
     Raises:
         NoValgrindError: install it to count instructions.
     """
     if shutil.which("valgrind") is None:
         raise NoValgrindError("there is no valgrind here: install it, or leave --instructions out")
+    few, many = RUNS[kind]
     _counted(kind, 1, "on")  # whatever is compiled or cached once
-    slopes = [(_counted(kind, MANY, on) - _counted(kind, FEW, on)) / (MANY - FEW) for on in ("on", "off")]
+    slopes = [(_counted(kind, many, on) - _counted(kind, few, on)) / (many - few) for on in ("on", "off")]
     return slopes[0] - slopes[1]
 
 
@@ -58,11 +62,13 @@ def _work(kind: str, count: int, on: str) -> None:
             for _ in range(count):
                 if kind == "frame":
                     await session.send_realtime_input(audio=FRAME)
+                elif kind == "turn":
+                    await turn(session, line)
                 else:
                     await session._receive()
 
     # An SDK without processors: no thread that counts along.
-    with cut():
+    with cut() as line:
         if on == "off":
             asyncio.run(work())
             return

@@ -10,7 +10,6 @@ The thresholds were chosen on one labelled set of speech in noise and are report
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Sequence
 from math import log10
 from typing import NamedTuple
@@ -78,20 +77,28 @@ def last_sound(voice: Sequence[float], high: Sequence[float]) -> LastSound | Non
 
 
 class _Backgrounds:
-    """Each block's, found when it is asked for: most are not, since the search ends where speech does."""
+    """Each block's, found when it is asked for: few are."""
 
     def __init__(self, levels: Sequence[float]) -> None:
         self._levels = levels
-        self._after = sorted(levels[:AT_LEAST])
-        self._found: list[float] = []
+        self._after: list[float] = []  # the newest of these levels, sorted
+        self._found: dict[int, float] = {}
 
     def __getitem__(self, block: int) -> float:
-        for at in range(len(self._found), block + 1):
-            if at - AFTER > AT_LEAST:
-                insort(self._after, self._levels[at - AFTER - 1])
+        found = self._found.get(block)
+        if found is None:
+            self._take(max(AT_LEAST, block - AFTER))
             loud, middle = max(_ranked(self._after, NEARLY_ALL), MIN_LEVEL), max(_ranked(self._after, 0.5), MIN_LEVEL)
-            self._found.append(loud * (loud / middle) ** UNSTEADY)
-        return self._found[block]
+            found = self._found[block] = loud * (loud / middle) ** UNSTEADY
+        return found
+
+    def _take(self, count: int) -> None:
+        taken = len(self._after)
+        if count < taken:
+            self._after, taken = [], 0
+        if count > taken:
+            self._after += self._levels[taken:count]
+            self._after.sort()
 
 
 def _peak(levels: Sequence[float]) -> float:
@@ -140,7 +147,7 @@ def _with_tail(audible: Sequence[bool], end: int) -> int | None:
 
 def _smooth(levels: Sequence[float]) -> list[float]:
     """Each with half of its neighbours."""
-    middle = ((a + 2 * b + c) / 4 for a, b, c in zip(levels, levels[1:], levels[2:], strict=False))
+    middle = [(a + 2 * b + c) / 4 for a, b, c in zip(levels, levels[1:], levels[2:], strict=False)]
     return [levels[0], *middle, levels[-1]]
 
 

@@ -287,8 +287,8 @@ def _cost(cost: Cost | None) -> Attributes:
 
 
 def _iso(at_ns: int) -> str:
-    at = datetime.fromtimestamp(at_ns // 1_000_000_000, UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ns % 1_000_000_000 // 1_000:06d}Z"
+    whole = datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).isoformat()
+    return f"{whole.removesuffix('+00:00')}.{at_ns % 1_000_000_000 // 1_000:06d}Z"
 
 
 def known(found: Mapping[str, AttributeValue | None]) -> Attributes:

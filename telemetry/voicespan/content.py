@@ -30,6 +30,9 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 # One captured field holds at most this many characters: backends cut or reject spans beyond a few megabytes.
 MAX_FIELD = 16_384
 
+# Made once: `json.dumps` makes an encoder for each value that it is given such options for.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+
 logger = logging.getLogger(__name__)
 
 
@@ -76,7 +79,7 @@ class Capture:
 
 def to_json(value: object) -> str:
     """Compact JSON; what JSON cannot hold becomes a string."""
-    return encodable(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
+    return encodable(_encode(value))
 
 
 def encodable(text: str) -> str:

@@ -5,6 +5,7 @@ All times are nanoseconds since the epoch; durations are seconds.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -199,7 +200,7 @@ class TurnRecord:
         return (at_ns - self.start_ns) / 1e9
 
 
-# How many times to first audio a session keeps for its percentiles: the latest.
+# How many times to first audio a session keeps for its percentiles: its first ones.
 MAX_TTFA_SAMPLES = 4096
 
 
@@ -219,13 +220,13 @@ class SessionTotals:
     output_audio_s: float = 0.0
     dropped_audio_s: float = 0.0
     usage: Usage = NOTHING
+    # In ascending order: their percentiles are told with every turn.
     times_to_first_audio_s: list[float] = field(default_factory=list)
 
     def answered(self, time_to_first_audio_s: float) -> None:
         """A turn's time to first audio."""
-        if len(self.times_to_first_audio_s) >= MAX_TTFA_SAMPLES:
-            del self.times_to_first_audio_s[0]
-        self.times_to_first_audio_s.append(time_to_first_audio_s)
+        if len(self.times_to_first_audio_s) < MAX_TTFA_SAMPLES:
+            insort(self.times_to_first_audio_s, time_to_first_audio_s)
 
 
 # --- operations ---------------------------------------------------------------------------------------------------

@@ -47,7 +47,6 @@ class Money:
 
 def session_totals(totals: SessionTotals, money: Money, input_audio_s: float) -> Attributes:
     """A session's totals so far. Zeros are stated; a cost is only where one is known."""
-    ttfa = sorted(totals.times_to_first_audio_s)
     estimated = money.estimated
     found: dict[str, AttributeValue | None] = {
         c.SESSION_TURNS: totals.turns,
@@ -69,8 +68,8 @@ def session_totals(totals: SessionTotals, money: Money, input_audio_s: float) ->
         c.SESSION_FRESH: money.fresh_input_tokens,
         c.SESSION_REBILLED: money.rebilled_input_tokens,
         c.SESSION_PROVIDER_TOTAL: totals.usage.provider_total,
-        c.SESSION_TTFA_P50: percentile(ttfa, 0.50),
-        c.SESSION_TTFA_P95: percentile(ttfa, 0.95),
+        c.SESSION_TTFA_P50: percentile(totals.times_to_first_audio_s, 0.50),
+        c.SESSION_TTFA_P95: percentile(totals.times_to_first_audio_s, 0.95),
     }
     return known(found)
 

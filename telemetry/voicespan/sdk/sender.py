@@ -18,9 +18,10 @@ from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
 from voicespan.sdk.transport import Accepted, Again, Refused, TooLarge, Transport
 
-# Records that come together leave together, and none waits longer than this. So do those that come while a small
-# request is on its way: a request costs as much as ten turns' records.
-GATHER_S = 0.1
+# Records that come together leave together. So do those that come while a small request is on its way, and as long
+# after it: a request costs as much as ten turns' records. None waits for more than twice this, and a receiver has it
+# within a second.
+GATHER_S = 0.25
 SMALL_BYTES = 64 << 10
 MAX_RECORDS = 512
 MAX_BYTES = 2 << 20

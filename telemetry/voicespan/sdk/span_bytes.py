@@ -7,7 +7,7 @@ fields are written as they come, in the order of their numbers (opentelemetry-pr
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 
@@ -52,9 +52,11 @@ def span_bytes(span: ReadableSpan, attributes: Mapping[str, object]) -> bytes:
         parts += (b"\x41", _FIXED64(span.end_time))
     parts += _attributes(b"\x4a", attributes)
     parts.append(_count(b"\x50", span.dropped_attributes))
-    parts += (field(b"\x5a", _event(event)) for event in span.events)
+    if events := span.events:
+        parts += (field(b"\x5a", _event(event)) for event in events)
     parts.append(_count(b"\x60", span.dropped_events))
-    parts += (field(b"\x6a", _link(link)) for link in span.links)
+    if links := span.links:
+        parts += (field(b"\x6a", _link(link)) for link in links)
     parts += (_count(b"\x70", span.dropped_links), field(b"\x7a", _status(span.status)))
     parts += (b"\x85\x01", _flags(span.parent))
     return b"".join(parts)
@@ -97,18 +99,20 @@ def _count(tag: bytes, count: int) -> bytes:
     return tag + _varint(count) if count else b""
 
 
-def _attributes(tag: bytes, attributes: Mapping[str, object]) -> Iterable[bytes]:
+def _attributes(tag: bytes, attributes: Mapping[str, object]) -> list[bytes]:
     """Each as a field; one that cannot be written is left out, as the SDK does, and said."""
+    found = []
     for key, value in attributes.items():
         try:
             if type(value) is str and len(value) <= SHORT:
-                yield _short(tag, key, value)
-                continue
-            pair = _key(key) + field(b"\x12", _any(value))
+                found.append(_short(tag, key, value))
+            elif type(value) is float:
+                found.append(field(tag, _key(key) + b"\x12\x09\x21" + _DOUBLE(value)))
+            else:
+                found.append(field(tag, _key(key) + field(b"\x12", _any(value))))
         except (ValueError, TypeError) as error:
             logger.error("attribute %r is left out: %s", key, error)
-        else:
-            yield field(tag, pair)
+    return found
 
 
 @lru_cache(maxsize=1024)
@@ -148,7 +152,8 @@ def _any(value: object) -> bytes:
 
 def field(tag: bytes, payload: bytes) -> bytes:
     """A field whose length is told."""
-    return tag + _varint(len(payload)) + payload
+    size = len(payload)
+    return tag + (_ONE_BYTE[size] if size < 0x80 else _varint(size)) + payload
 
 
 def _varint(number: int) -> bytes:

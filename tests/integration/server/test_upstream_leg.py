@@ -85,13 +85,22 @@ async def test_audio_behind_a_message_waits_until_that_was_dealt_with() -> None:
     assert (await anext(messages)).server_content.interrupted  # type: ignore[union-attr]
     leg.data_received(frame(AUDIO))  # the interruption is still being dealt with
     assert not heard.audio
-    for _ in range(2):
-        assert (await anext(messages)).server_content.model_turn  # type: ignore[union-attr]
     waiting = asyncio.create_task(anext(messages))  # type: ignore[arg-type]
     await asyncio.sleep(0)
+    assert heard.audio == [(PCM, "audio/pcm")] * 2
     leg.data_received(frame(AUDIO))
-    assert heard.audio == [(PCM, "audio/pcm")]
+    assert heard.audio == [(PCM, "audio/pcm")] * 3
     waiting.cancel()
+
+
+async def test_audio_that_waited_stands_between_the_messages_around_it() -> None:
+    leg = connected(UpstreamLeg)
+    heard = Heard(leg)
+    leg.data_received(frame(INTERRUPTED) + frame(AUDIO) + frame(b"{}") + frame(INTERRUPTED) + frame(AUDIO))
+    messages = aiter(session_over(leg).receive())
+    for behind in (0, 1):
+        assert (await anext(messages)).server_content.interrupted  # type: ignore[union-attr]
+        assert len(heard.audio) == behind
 
 
 async def test_the_setups_answer_and_all_until_it_is_wanted_go_to_the_sdk() -> None:
