@@ -1,4 +1,7 @@
-"""Keeps what is said, tokens and keys out of the logs: websockets writes frames and headers down at level DEBUG."""
+"""Keeps what is said, tokens and keys out of the logs: websockets writes frames and headers down at level DEBUG.
+
+And a client's fault is a line there, not uvicorn's traceback: whoever can send a frame could fill the disk with these.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,20 @@ import logging
 LOGGERS = ("websockets", "websockets.client", "websockets.server", "uvicorn.error")
 
 
+BAD_TEXT = "Invalid UTF-8 sequence received from client."
+
+
 def keep_frames_out_of_logs() -> None:
     """Raise the level of the loggers that frames are written to, where it is below INFO."""
+    logging.getLogger("uvicorn.error").addFilter(_without_traceback)
     for name in LOGGERS:
         logger = logging.getLogger(name)
         if logger.getEffectiveLevel() < logging.INFO:
             logger.setLevel(logging.INFO)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    if record.msg == BAD_TEXT:
+        record.exc_info = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True

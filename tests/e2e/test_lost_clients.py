@@ -96,3 +96,14 @@ async def test_a_frame_longer_than_any_message_closes_with_1009(environ: dict[st
         await socket.send(json.dumps({"type": "tomorrow", "much": "x" * ready["limits"]["max_message_bytes"]}))
         await socket.wait_closed()
         assert socket.close_code == 1009
+
+
+async def test_a_text_that_is_none_closes_with_1007_and_is_a_line_in_the_log(environ: dict[str, str]) -> None:
+    with ServerProcess(environ) as server:
+        socket, _ = await call(server)
+        before = server.log.count("\n")
+        await socket.send(b'{"type": "\xa0"}', text=True)
+        await socket.wait_closed()
+        assert socket.close_code == 1007
+        (line,) = server.log.splitlines()[before:]
+        assert "Invalid UTF-8" in line
