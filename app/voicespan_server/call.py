@@ -30,7 +30,6 @@ from voicespan_server.access.door import today
 from voicespan_server.access.refusal import BUDGET, RATE_LIMITED, Reason
 from voicespan_server.downlink import ClientSocket, Downlink
 from voicespan_server.dropped_input import DroppedInput
-from voicespan_server.flag import Flag
 from voicespan_server.hangup import HungUp
 from voicespan_server.live import Upstream
 from voicespan_server.model_link import Handle, ModelLink
@@ -41,6 +40,7 @@ from voicespan_server.tool_runner import ToolRunner
 from voicespan_server.tools import Toolbox
 from voicespan_server.transcripts import Role, Transcripts
 from voicespan_server.uplink import Uplink
+from voicespan_server.waiting import Flag
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from voicespan_server import protocol as p
-from voicespan_server.flag import Flag
 from voicespan_server.protocol import Message
+from voicespan_server.waiting import Flag
 
 # A minute of audio, for the model sends several times faster than real time.
 MAX_BYTES = p.OUTPUT_RATE_HZ * 2 * 60

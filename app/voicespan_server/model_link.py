@@ -17,7 +17,6 @@ from voicespan import events as ev
 from voicespan.events import Close
 from voicespan_server import protocol as p
 from voicespan_server.failures import ConnectionFailed, Failure, Stalled, failure_of
-from voicespan_server.flag import Flag
 from voicespan_server.hangup import HungUp
 from voicespan_server.live import Upstream, live_config
 from voicespan_server.live_connection import LiveConnection, dial
@@ -25,6 +24,7 @@ from voicespan_server.protocol import CloseCode, Message, TurnTaking
 from voicespan_server.redial import Fault, GiveUp, Redial
 from voicespan_server.settings import Settings
 from voicespan_server.uplink import Item, Uplink
+from voicespan_server.waiting import Flag
 
 logger = logging.getLogger(__name__)
 

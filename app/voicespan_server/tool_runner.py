@@ -12,10 +12,10 @@ from opentelemetry import context as otel_context
 from voicespan import VoiceSession
 from voicespan import events as ev
 from voicespan_server.failures import ConnectionFailed
-from voicespan_server.flag import Flag
 from voicespan_server.live_connection import LiveConnection
 from voicespan_server.protocol import Message
 from voicespan_server.tools import Toolbox
+from voicespan_server.waiting import Flag
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voicespan_server import protocol as p
-from voicespan_server.flag import Flag
+from voicespan_server.waiting import Flag
 
 # Of what waits beside audio: more than a client that means well can say in a while.
 MAX_ITEMS = 4096

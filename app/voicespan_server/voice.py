@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -15,7 +16,7 @@ from fastapi.responses import PlainTextResponse
 from fastapi.websockets import WebSocketState
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from voicespan import Identity, TraceShape, VoiceSession
@@ -33,7 +34,7 @@ from voicespan_server.client_leg import EXTENSION, ClientLeg
 from voicespan_server.downlink import MAX_BYTES
 from voicespan_server.hangup import HungUp
 from voicespan_server.kept_sessions import Kept
-from voicespan_server.protocol import CloseCode, Hello
+from voicespan_server.protocol import CloseCode, Hello, TurnTaking
 from voicespan_server.server import Server
 from voicespan_server.settings import Settings
 from voicespan_server.telemetry import Telemetry
@@ -57,6 +58,7 @@ class Socket:
     def take_audio(self, on_audio: Callable[[bytes], None] | None, max_bytes: int) -> None:
         """Have audio given to `on_audio`; with None, or without a leg, it comes by `receive`."""
         if self._leg:
+            self._leg.forget_handshake()
             self._leg.take_audio(on_audio, max_bytes)
         else:
             warn_once("the client", "the server runs without voicespan_server.client_leg (`voicespan serve` has it)")
@@ -97,26 +99,31 @@ class Socket:
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """Somebody who was let in: who they are, what they said first, and the upgrade's span.
+    """Somebody who was let in: who they are, how they take turns, and the upgrade's span.
 
     `former` is what is left of the call that they go on with.
     """
 
     caller: Caller
-    hello: Hello
+    turns: TurnTaking
     identity: Identity
-    span: Span
+    span: SpanContext
     former: Kept | None
 
 
 async def voice(websocket: WebSocket, server: Server) -> None:
     """Handle one connection from upgrade to close."""
     socket = Socket(websocket)
-    # Who goes on with this session is told of its end when it counts no more.
-    with ExitStack() as afterwards, ExitStack() as inside:
-        entered = await _enter(websocket, socket, server, inside)
-        if entered:
-            await _hold(socket, entered, server, afterwards)
+    afterwards: list[Callable[[], None]] = []
+    try:
+        with ExitStack() as inside:
+            entered = await _enter(websocket, socket, server, inside)
+            if entered:
+                await _hold(socket, entered, server, afterwards)
+    finally:
+        # Who goes on with this session is told of its end when it counts no more.
+        for tell in afterwards:
+            tell()
 
 
 async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: ExitStack) -> Entered | None:
@@ -150,7 +157,7 @@ async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: E
         session_id = former.session_id if former else None
         identity = new_identity(server.upstream.backend, user_id, session_id, key_id=caller.key_id)
         ident.stamp(span, identity)
-        return Entered(caller, hello, identity, span, former)
+        return Entered(caller, hello.input.turns, identity, span.get_span_context(), former)
     except Refused as refused:
         told = door.count(refused)
         _fail(span, refused.reason.code, refused.message)
@@ -171,7 +178,7 @@ async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: E
     return None
 
 
-async def _hold(socket: Socket, entered: Entered, server: Server, afterwards: ExitStack) -> None:
+async def _hold(socket: Socket, entered: Entered, server: Server, afterwards: list[Callable[[], None]]) -> None:
     """The call, from its span's beginning to its socket's close."""
     settings, upstream, telemetry = server.settings, server.upstream, server.telemetry
     identity = entered.identity
@@ -180,7 +187,7 @@ async def _hold(socket: Socket, entered: Entered, server: Server, afterwards: Ex
         upstream.model,
         tracer=telemetry.tracer,
         capture=telemetry.capture,
-        parent=trace.set_span_in_context(entered.span, Context()),
+        parent=trace.set_span_in_context(NonRecordingSpan(entered.span), Context()),
         instructions=settings.instructions,
         input_rate_hz=p.INPUT_RATE_HZ,
         metrics=telemetry.metrics,
@@ -191,7 +198,7 @@ async def _hold(socket: Socket, entered: Entered, server: Server, afterwards: Ex
     )
     meter = server.door.meter(session.trace_id, entered.caller, upstream.backend)
     bounds = CallBounds.of(settings, entered.caller, meter)
-    turns, former = entered.hello.input.turns, entered.former
+    turns, former = entered.turns, entered.former
     call = Call(
         socket,
         session,
@@ -222,7 +229,7 @@ async def _hold(socket: Socket, entered: Entered, server: Server, afterwards: Ex
             context = trace.get_current_span(session.context).get_span_context()
             owner = entered.caller.key_id
             kept = Kept(identity.session_id, identity.user_id, owner, call.handle, context, call.outcomes)
-        afterwards.callback(server.kept_sessions.close, token, kept)
+        afterwards.append(partial(server.kept_sessions.close, token, kept))
         telemetry.score_session(identity.session_id, call.outcomes)
     await socket.close(ended.close)
 

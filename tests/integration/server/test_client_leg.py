@@ -140,6 +140,16 @@ async def test_given_back_audio_goes_through_asgi() -> None:
     assert not server.app.beside
 
 
+async def test_the_upgrades_headers_are_let_go_and_all_goes_on() -> None:
+    server = await served()
+    assert server.app.leg
+    server.app.leg.forget_handshake()
+    assert server.protocol.scope["headers"] == []
+    server.app.leg.forget_handshake()
+    await server.read(frame(PCM) + frame("text"))
+    assert server.app.heard == [PCM, "text"]
+
+
 async def test_audio_is_written_at_once_unless_the_client_does_not_read() -> None:
     server = await served()
     leg = server.app.leg

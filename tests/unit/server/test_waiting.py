@@ -1,10 +1,10 @@
-"""A flag that can be waited for."""
+"""What a call waits for."""
 
 from __future__ import annotations
 
 import asyncio
 
-from voicespan_server.flag import Flag
+from voicespan_server.waiting import Flag, Mailbox
 
 
 async def test_all_who_wait_are_woken_and_who_comes_later_passes() -> None:
@@ -29,3 +29,16 @@ async def test_who_stops_waiting_is_forgotten_and_the_others_are_woken() -> None
     assert len(flag._waiters) == 1
     flag.set()
     await stays
+
+
+async def test_what_is_put_into_a_mailbox_is_got_in_order_before_and_after_it_was_waited_for() -> None:
+    box: Mailbox[int] = Mailbox()
+    box.put_nowait(1)
+    box.put_nowait(2)
+    assert [await box.get(), await box.get()] == [1, 2]
+    assert box.empty()
+    waiting = asyncio.create_task(box.get())
+    await asyncio.sleep(0)
+    box.put_nowait(3)
+    box.put_nowait(4)
+    assert [await waiting, await box.get()] == [3, 4]
