@@ -9,11 +9,20 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 # What the medians of two halves may differ by: in parts of the first, and beside it.
 SPARE_SHARE = 0.03
 SPARE_COUNT = 6
 SPARE_MIB = 2.0
+
+
+class Look(Protocol):
+    """What was read of a process, `at_s` seconds into the load."""
+
+    @property
+    def at_s(self) -> float:
+        """When."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +50,8 @@ class Growth:
     grows: bool
 
 
-def growth(name: str, samples: Sequence[Sample], spare: float) -> Growth:
-    """How a quantity went.
+def growth(name: str, samples: Sequence[Look], spare: float) -> Growth:
+    """How a quantity of theirs went.
 
     Raises:
         ValueError: fewer than six samples say nothing.

@@ -15,10 +15,13 @@ from voicespan import conventions as c
 from voicespan import operations as op
 from voicespan.attributes import Model, cost_of, tool_failed
 from voicespan.conventions.tables import Metric
+from voicespan.events import Close
 from voicespan.guard import error_count
 from voicespan.usage import INPUT_BUCKETS, Usage
 
 Labels = tuple[tuple[str, str], ...]
+
+_OWN_CODES = 3000  # RFC 6455, 7.4.2: from here on codes are not the protocol's
 
 
 class Metrics:
@@ -215,7 +218,7 @@ class SessionMetrics:
 
     def _session(self, end: op.EndSession, context: Context | None, input_audio_s: float) -> None:
         self._model.count(c.METRIC_SESSIONS_ACTIVE, amount=-1)
-        closed = {c.SESSION_CLOSE_CODE: str(end.close.code), c.SESSION_CLOSE_INITIATOR: end.close.initiator}
+        closed = {c.SESSION_CLOSE_CODE: _close_code(end.close), c.SESSION_CLOSE_INITIATOR: end.close.initiator}
         self._model.record(c.METRIC_SESSION_DURATION, (end.at_ns - self._began_ns) / 1e9, context, closed)
         self._model.count(c.METRIC_AUDIO, {c.AUDIO_DIRECTION: "input"}, input_audio_s)
         self._model.count(c.METRIC_AUDIO, {c.AUDIO_DIRECTION: "output"}, end.totals.output_audio_s)
@@ -225,6 +228,12 @@ class SessionMetrics:
 
 def _observe_errors(_: CallbackOptions) -> Iterable[Observation]:
     return [Observation(error_count())]
+
+
+def _close_code(close: Close) -> str:
+    # A caller may close with any of two thousand codes of its own, and each would be series for ever.
+    own = close.initiator == "client" and close.code >= _OWN_CODES
+    return f"{close.code // 1000}xxx" if own else str(close.code)
 
 
 def _bucket(bucket: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,16 @@ from benchmarks.pipeline.render import page
 
 from support.backends import JaegerSpan
 from support.collector import REPOSITORY
+from support.series import (
+    APPLICATION_LABELS,
+    COLLECTOR_LABELS,
+    PROCESS_LABELS,
+    Series,
+    label_names,
+    label_values,
+    of_one_call,
+    series_of,
+)
 from support.stack import Binaries, Stack
 from voicespan_simulator.process import SimulatorProcess
 
@@ -32,6 +43,7 @@ class Seen:
     pages: dict[str, str] = field(default_factory=dict)
     series: set[str] = field(default_factory=set)
     labels: set[str] = field(default_factory=set)
+    kept: set[Series] = field(default_factory=set)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +52,7 @@ def seen(collector_binary: Path, jaeger_binary: Path, prometheus_binary: Path, s
     pages: dict[str, str] = {}
     series: set[str] = set()
     labels: set[str] = set()
+    kept: set[Series] = set()
     binaries = Binaries(collector_binary, jaeger_binary, prometheus_binary)
     with Stack(binaries, faster=play.FASTER) as stack:
 
@@ -52,11 +65,13 @@ def seen(collector_binary: Path, jaeger_binary: Path, prometheus_binary: Path, s
                 exemplars[histogram] = stack.jaeger.trace(ids[-1]) if ids else []
             series.update(stack.prometheus.get("/api/v1/label/__name__/values")["data"])
             labels.update(stack.prometheus.get("/api/v1/labels")["data"])
+            for each in stack.prometheus.get("/api/v1/series", **{"match[]": '{__name__=~".+"}'})["data"]:
+                kept.add(series_of(each.pop("__name__"), each))
             for board in boards():
                 pages[board.uid] = page(board, stack.prometheus, span_s=120)
 
         played = play.run(stack, simulator, calls=6, at_once=3, everything_shown=read)
-    return Seen(played, exemplars, pages, series, labels)
+    return Seen(played, exemplars, pages, series, labels, kept)
 
 
 def test_everything_arrives_everywhere(seen: Seen) -> None:
@@ -108,6 +123,21 @@ def test_the_alerts_watch_series_that_are_there(seen: Seen) -> None:
         "otelcol_exporter_enqueue_failed_spans",
         "otelcol_processor_memory_limiter_refused_spans",
     }
+
+
+def test_what_is_kept_has_labels_from_a_closed_list_and_nobodys_id(seen: Seen) -> None:
+    ours = {each for each in seen.kept if not each.name.startswith("ALERTS")}
+    of_prometheus = {"job", "instance", "le"}
+    assert label_names(ours) - APPLICATION_LABELS - COLLECTOR_LABELS - PROCESS_LABELS - of_prometheus == set()
+    values = label_values(ours, but={"instance", *PROCESS_LABELS})
+    assert [value for value in values if of_one_call(value) or value in seen.played.calls.trace_ids] == []
+
+
+def test_a_service_has_five_hundred_series_at_the_most_and_the_collector_a_thousand(seen: Seen) -> None:
+    by_job = Counter(dict(each.labels).get("job", "") for each in seen.kept)
+    assert by_job.pop("otel-collector") <= 1000
+    assert len(by_job) > 10
+    assert {job: count for job, count in by_job.items() if count > 500} == {}
 
 
 def test_the_rules_fire_for_what_they_should(promtool: Path) -> None:

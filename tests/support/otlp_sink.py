@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -30,10 +31,11 @@ from support.received import (
 
 
 class OtlpGrpcSink:
-    """The trace service of OTLP/gRPC on 127.0.0.1."""
+    """The trace service of OTLP/gRPC on 127.0.0.1. `take` gets what comes, where it shall not be kept in `spans`."""
 
-    def __init__(self) -> None:
+    def __init__(self, take: Callable[[ExportTraceServiceRequest], None] | None = None) -> None:
         self.spans: Inbox[ReceivedSpan] = Inbox()
+        self._take = take or self._keep
         self._server = grpc.server(ThreadPoolExecutor(max_workers=4))
         export = grpc.unary_unary_rpc_method_handler(
             self._export,
@@ -69,8 +71,11 @@ class OtlpGrpcSink:
         self.stop()
 
     def _export(self, request: ExportTraceServiceRequest, context: grpc.ServicerContext) -> ExportTraceServiceResponse:
-        self.spans.add(decode_traces(request, time.time_ns()))
+        self._take(request)
         return ExportTraceServiceResponse()
+
+    def _keep(self, request: ExportTraceServiceRequest) -> None:
+        self.spans.add(decode_traces(request, time.time_ns()))
 
 
 class OtlpHttpSink:

@@ -111,7 +111,7 @@ METRIC_TURN_DURATION = _histogram("voicespan.turn.duration", "s", "turns", OWN, 
 METRIC_SESSION_DURATION = _histogram(
     "voicespan.session.duration",
     "s",
-    "calls, from accept to close",
+    "calls, from accept to close; a client's own codes, above 2999, are told as 3xxx and 4xxx",
     OWN,
     (a.SESSION_CLOSE_CODE, a.SESSION_CLOSE_INITIATOR),
     _SESSION_S,

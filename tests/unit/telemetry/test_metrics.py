@@ -8,8 +8,9 @@ import pytest
 from support.received import ReceivedMetric
 from support.story import at, turns
 from support.telling import IDENTITY, MODEL, Recorder, named, tell
-from voicespan import TraceShape
+from voicespan import TraceShape, VoiceSession
 from voicespan import conventions as c
+from voicespan import events as ev
 
 CALL = "ON MIC VAS I VAE CALL1 RESP1 a A T A GC U TC I VAE A GC VAS INT U TC GA CUT ON cc A GC U TC BYE"
 # What a good call has none of: an answer that never came, audio that was dropped, a message out of place.
@@ -93,6 +94,23 @@ def test_durations_say_what_they_are_of(recorder: Recorder) -> None:
     }
     assert {k: n for k, (_, n) in points(metrics["voicespan.session.duration"]).items()} == {("1000", "client"): 1}
     assert points(metrics["voicespan.connection.setup.duration"])[("false",)][1] == 2
+
+
+@pytest.mark.parametrize(
+    ("close", "told"),
+    [
+        (ev.Close(4711, "", "client"), "4xxx"),
+        (ev.Close(3999, "", "client"), "3xxx"),
+        (ev.Close(1001, "", "client"), "1001"),
+        (ev.Close(4429, "too fast", "server"), "4429"),
+    ],
+)
+def test_a_close_code_that_a_caller_made_up_is_no_series_of_its_own(
+    recorder: Recorder, close: ev.Close, told: str
+) -> None:
+    session = VoiceSession(recorder.identity, MODEL, tracer=recorder.tracer, metrics=recorder.metrics)
+    session.feed(ev.SessionClosed(close), session.now_ns())
+    assert list(points(measured(recorder)["voicespan.session.duration"])) == [(told, close.initiator)]
 
 
 def test_exemplars_lead_to_the_trace(recorder: Recorder) -> None:
