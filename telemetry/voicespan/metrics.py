@@ -21,6 +21,9 @@ from voicespan.usage import INPUT_BUCKETS, Usage
 
 Labels = tuple[tuple[str, str], ...]
 
+# A model can make tools' names up, and each would be series for ever. The rest goes by OpenTelemetry's name for it.
+MAX_TOOL_NAMES = 100
+OTHER = "_OTHER"
 _OWN_CODES = 3000  # RFC 6455, 7.4.2: from here on codes are not the protocol's
 
 
@@ -30,6 +33,7 @@ class Metrics:
     def __init__(self, meter: Meter) -> None:
         self._counts: dict[str, dict[Labels, float]] = {}
         self._histograms: dict[str, Histogram] = {}
+        self._tool_names: set[str] = set()
         for metric in c.METRICS.values():
             if metric.name.startswith(c.OF_PROCESS):
                 continue
@@ -64,6 +68,14 @@ class Metrics:
     def record(self, name: str, seconds_or_tokens: float, labels: Labels, context: Context | None) -> None:
         """Record one measurement, with an exemplar where `context` holds a sampled span."""
         self._histograms[name].record(seconds_or_tokens, dict(labels), context)
+
+    def tool_name(self, name: str) -> str:
+        """A tool's name as a label: its own for the first hundred of the process."""
+        if name not in self._tool_names:
+            if len(self._tool_names) >= MAX_TOOL_NAMES:
+                return OTHER
+            self._tool_names.add(name)
+        return name
 
     def _observe(self, metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def read(_: CallbackOptions) -> Iterable[Observation]:
@@ -110,7 +122,8 @@ class ModelMetrics:
 
     def tool(self, start: op.StartTool, end: op.EndTool, context: Context | None) -> None:
         """A call that is over."""
-        labels = {c.OPERATION_NAME: c.OPERATION_TOOL, c.TOOL_NAME: start.name, c.TOOL_OUTCOME: end.outcome.value}
+        name = self._metrics.tool_name(start.name)
+        labels = {c.OPERATION_NAME: c.OPERATION_TOOL, c.TOOL_NAME: name, c.TOOL_OUTCOME: end.outcome.value}
         if tool_failed(end.outcome):
             labels[c.ERROR_TYPE] = end.outcome.value
         self.record(c.METRIC_TOOL_DURATION, (end.at_ns - start.at_ns) / 1e9, context, labels)

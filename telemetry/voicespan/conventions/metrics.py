@@ -51,7 +51,7 @@ METRIC_TOKEN_USAGE = _histogram(
 METRIC_TOOL_DURATION = _histogram(
     "gen_ai.execute_tool.duration",
     "s",
-    "from the model's call to the response",
+    "from the model's call to the response; beyond a hundred names of tools the name is _OTHER",
     GENAI,
     (a.OPERATION_NAME, a.TOOL_NAME, a.TOOL_OUTCOME, a.ERROR_TYPE),
     _OPERATION_S,

@@ -8,9 +8,10 @@ import pytest
 from support.received import ReceivedMetric
 from support.story import at, turns
 from support.telling import IDENTITY, MODEL, Recorder, named, tell
-from voicespan import TraceShape, VoiceSession
+from voicespan import ToolOutcome, TraceShape, VoiceSession
 from voicespan import conventions as c
 from voicespan import events as ev
+from voicespan.metrics import MAX_TOOL_NAMES, OTHER
 
 CALL = "ON MIC VAS I VAE CALL1 RESP1 a A T A GC U TC I VAE A GC VAS INT U TC GA CUT ON cc A GC U TC BYE"
 # What a good call has none of: an answer that never came, audio that was dropped, a message out of place.
@@ -111,6 +112,17 @@ def test_a_close_code_that_a_caller_made_up_is_no_series_of_its_own(
     session = VoiceSession(recorder.identity, MODEL, tracer=recorder.tracer, metrics=recorder.metrics)
     session.feed(ev.SessionClosed(close), session.now_ns())
     assert list(points(measured(recorder)["voicespan.session.duration"])) == [(told, close.initiator)]
+
+
+def test_names_of_tools_that_a_model_makes_up_are_not_series_without_end(recorder: Recorder) -> None:
+    session = VoiceSession(recorder.identity, MODEL, tracer=recorder.tracer, metrics=recorder.metrics)
+    for number in range(MAX_TOOL_NAMES + 20):
+        session.feed(ev.ToolCall(f"id-{number}", f"tool_{number}", {}), session.now_ns())
+        session.feed(ev.ToolResponse(f"id-{number}", ToolOutcome.ERROR, {}, "no such tool"), session.now_ns())
+    counts = {name: count for (_, _, name, _), (_, count) in points(measured(recorder)[c.METRIC_TOOL_DURATION]).items()}
+    assert len(counts) == MAX_TOOL_NAMES + 1
+    assert counts.pop(OTHER) == 20
+    assert set(counts.values()) == {1}
 
 
 def test_exemplars_lead_to_the_trace(recorder: Recorder) -> None:
