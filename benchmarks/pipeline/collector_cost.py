@@ -18,9 +18,10 @@ from pathlib import Path
 from benchmarks.pipeline.collector_soak import last_line, look_at, soak, table
 from benchmarks.pipeline.load import CALLS, Backends, Load
 
-from support.collector import REPOSITORY, CollectorProcess
+from support.collector import CONFIG, REPOSITORY, CollectorProcess
 
 PATIENCE_S = 300.0
+SAMPLING = REPOSITORY / "deploy/collector/sampling.yaml"
 
 
 def cost(binary: Path, requests: int) -> None:
@@ -60,12 +61,31 @@ def outage(binary: Path, requests: int) -> None:
     print(f"{memory_mib:.0f} MiB resident at the most")
 
 
+def sampling(binary: Path, requests: int) -> None:
+    """Memory while calls wait that Jaeger shall not keep: of the rest, none is."""
+    load = Load()
+    with (
+        Backends() as backends,
+        CollectorProcess(
+            binary, env={**backends.env, "OTELCOL_SAMPLING_PERCENT": "0"}, configs=(CONFIG, SAMPLING)
+        ) as collector,
+    ):
+        for _ in range(requests):
+            load.send(collector.http_endpoint)
+        sent = load.spans * requests
+        if not backends.langfuse.wait_for(sent, PATIENCE_S):
+            raise SystemExit("not all of it arrived")
+        memory_mib, waiting = look_at(collector, 0).memory_mib, sent - backends.jaeger.count
+    print(f"{sent} spans of {load.span_bytes} bytes, {waiting} of them waiting: {memory_mib:.0f} MiB resident")
+
+
 def main() -> int:
     """Print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, help=f"of {CALLS} calls each (300; 640 with --outage)")
+    parser.add_argument("--requests", type=int, help=f"of {CALLS} calls each (300; otherwise 640)")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--outage", action="store_true", help="what waits: ten minutes of 1,000 sessions' spans")
+    mode.add_argument("--sampling", action="store_true", help="what waits where Jaeger's calls are sampled")
     mode.add_argument("--soak", action="store_true", help="a steady load, and whether anything grows")
     parser.add_argument("--minutes", type=float, default=10.0, help="of --soak (10)")
     parser.add_argument("--rate", type=float, default=2000.0, help="spans a second of --soak (2000)")
@@ -75,7 +95,9 @@ def main() -> int:
         soaked = soak(binary, rate=options.rate, seconds=options.minutes * 60)
         print("\n".join([*table(soaked), last_line(soaked)]))
         return 0 if soaked.good else 1
-    if options.outage:
+    if options.sampling:
+        sampling(binary, options.requests or 640)
+    elif options.outage:
         outage(binary, options.requests or 640)  # 190 spans a second
     else:
         cost(binary, options.requests or 300)
