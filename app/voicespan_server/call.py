@@ -121,7 +121,6 @@ class Call:
             self._read_client(),
             self.downlink.run(),
             self._link.run(ready),
-            self._watch_limits(),
         )
         later = asyncio.get_running_loop().call_later
         too_long = later(self._bounds.max_session_s, self._limit_to, TOO_LONG)
@@ -129,6 +128,7 @@ class Call:
             async with self._tasks:
                 for loop in loops:
                     self._tasks.create_task(loop)
+                await self._until_limited()
         except* HungUp as group:
             self._end(_first(group))
         except* Exception as group:
@@ -153,7 +153,7 @@ class Call:
     def _hang_up(self, close: Close, error_type: str | None = None, message: Message | None = None) -> NoReturn:
         raise self._end(HungUp(close, error_type, message))
 
-    async def _watch_limits(self) -> None:
+    async def _until_limited(self) -> NoReturn:
         """End the call that met a limit, or is to leave. One that a budget ends has its last turn heard before."""
         how = await self._limited
         if how.error_type == BUDGET.code:

@@ -60,7 +60,7 @@ class ClientLeg(WebSocketsSansIOProtocol):
             self._request.headers.clear()
             self._request = None
             self.response.headers.clear()
-            self.scope["headers"] = []
+            cast("list[object]", self.scope["headers"]).clear()  # which Starlette has, too
 
     def take_audio(self, on_audio: Callable[[bytes], None] | None, max_bytes: int) -> None:
         """Audio of an even number of bytes, at most `max_bytes`, goes to `on_audio`; with None to ASGI, as at first."""

@@ -52,6 +52,7 @@ class UpstreamLeg(ClientConnection):
         "_held",
         "_in_hand",
         "_owed",
+        "_ping_timer",
         "_plain",
         "_unread",
         "frames_received",
@@ -70,6 +71,7 @@ class UpstreamLeg(ClientConnection):
         self._owed = 0  # bytes that the parser still waits for, of a long frame
         self._unread = 0  # messages that `receive` is to have
         self._in_hand = False  # whether it has one that is not dealt with yet
+        self._ping_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Look whether websockets is as it is known."""
@@ -84,6 +86,25 @@ class UpstreamLeg(ClientConnection):
                 side.headers.clear()
         if certificate := self.transport.get_extra_info("peercert"):
             certificate.clear()
+
+    def start_keepalive(self) -> None:
+        """Ping now and then, as websockets does, but by a timer; nobody waits for the pong."""
+        if self.ping_interval is None or self.ping_timeout is not None:
+            super().start_keepalive()
+        else:
+            self._ping_timer = self.loop.call_later(self.ping_interval, self._ping)
+
+    def _ping(self) -> None:
+        if self.protocol.state is OPEN:
+            self.protocol.send_ping(b"")
+            self.send_data()
+            self.start_keepalive()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """No more pings."""
+        if self._ping_timer:
+            self._ping_timer.cancel()
+        super().connection_lost(exc)
 
     @property
     def traffic(self) -> int | None:
