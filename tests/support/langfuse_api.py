@@ -1,7 +1,8 @@
 """Langfuse's public API as version 4.16 answers it in its default mode (v4, events_only): what is read back.
 
-Observations, metrics and scores are modelled as far as they are used here, media in langfuse_media.py; whatever else is
-asked for is refused, so that a query that works here asks only for what was seen to work there.
+Observations, metrics and scores are modelled as far as they are used here, media in langfuse_media.py, what sets a
+project up in langfuse_project.py; whatever else is asked for is refused, so that a query that works here asks only for
+what was seen to work there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from support.http_server import Request, Response
 from support.langfuse_media import MEDIA, LangfuseMedia
+from support.langfuse_project import LangfuseProject
 from support.langfuse_rows import Row
 
 PROJECT_ID = "project-1"
@@ -64,6 +66,7 @@ class LangfuseApi:
         self._rows: list[tuple[float, Row]] = []
         self._scores: dict[tuple[str, str, str], tuple[float, Score]] = {}
         self.media = LangfuseMedia()
+        self.project = LangfuseProject()
 
     def add_rows(self, rows: Sequence[Row]) -> None:
         now = time.monotonic()
@@ -84,6 +87,8 @@ class LangfuseApi:
             return self.media.ask(request)
         if request.method == "PATCH" and address.path.startswith(MEDIA + "/"):
             return self.media.report(request)
+        if self.project.serves(address.path):
+            return self.project.respond(request)
         if request.method != "GET":
             return _json(405, {"message": "Method not allowed"})
         if GONE.fullmatch(address.path) or address.path == SCORES:

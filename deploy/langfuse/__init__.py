@@ -1,0 +1,1 @@
+"""What a Langfuse project is given for voice: configurations of scores, and a dashboard."""
