@@ -103,6 +103,17 @@ def test_the_collector_is_told_nothing_that_it_does_not_read() -> None:
     assert set(environment("otel-collector")) - read == {"GOMEMLIMIT"}
 
 
+def test_the_app_is_told_nothing_that_it_does_not_read() -> None:
+    # The page is held to the code by a test of its own.
+    read = set(re.findall(r"`([A-Z][A-Z_]+)`", (REPOSITORY / "docs/settings.md").read_text()))
+    assert set(environment("app")) - read == set()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_runs_on_has_a_bound_on_its_memory(name: str) -> None:
+    assert ("mem_limit" in SERVICES[name]) == ("restart" in SERVICES[name])
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_default_is_emptied(name: str) -> None:
     assert [key for key, value in environment(name).items() if value is not None and value.endswith(":-}")] == []
