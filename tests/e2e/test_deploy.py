@@ -57,20 +57,38 @@ def test_docker_compose_refuses_what_is_wrong(compose: Path, tmp_path: Path) -> 
     assert "port" in done.stderr
 
 
-def test_what_kustomize_makes_is_of_kubernetes_schema(kustomize: Path) -> None:
+def made(kustomize: Path, folder: Path) -> list[dict[str, Any]]:
+    """What kustomize makes of a folder, each of it of Kubernetes' schema."""
     # The collector's configuration is the repository's own file, which lies above the folder.
-    command = [kustomize, "build", "--load-restrictor", "LoadRestrictionsNone", KUBERNETES]
+    command = [kustomize, "build", "--load-restrictor", "LoadRestrictionsNone", folder]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     resources = list(yaml.safe_load_all(done.stdout))
     for resource in resources:
         kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
+    return resources
+
+
+def test_what_kustomize_makes_is_of_kubernetes_schema(kustomize: Path) -> None:
+    resources = made(kustomize, KUBERNETES)
     [config] = [r for r in resources if r["kind"] == "ConfigMap"]
     assert config["data"]["otel-collector.yaml"] == (REPOSITORY / "otel-collector.yaml").read_text()
     [gateway] = [r for r in resources if r["kind"] == "StatefulSet"]
     [mounted] = [v for v in gateway["spec"]["template"]["spec"]["volumes"] if v["name"] == "config"]
     # By the hash in its name: another configuration is another pod.
     assert mounted["configMap"]["name"] == config["metadata"]["name"]
+
+
+def test_with_agents_the_servers_send_to_their_nodes_own(kustomize: Path) -> None:
+    without, resources = made(kustomize, KUBERNETES), made(kustomize, REPOSITORY / "deploy/kubernetes-agents")
+    assert len(resources) == len(without) + 3  # the agent, its service, its configuration
+    [server] = [r for r in resources if r["kind"] == "Deployment"]
+    [container] = server["spec"]["template"]["spec"]["containers"]
+    told = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert told["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://otel-agent:4318"
+    [before] = [r for r in without if r["kind"] == "Deployment"]
+    [before_container] = before["spec"]["template"]["spec"]["containers"]
+    assert set(told) == {entry["name"] for entry in before_container["env"]}
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:

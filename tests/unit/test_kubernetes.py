@@ -10,13 +10,18 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from voicespan import conventions
 from voicespan_server.access.keys import ApiKeys
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "deploy/kubernetes"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+AGENTS_FOLDER = REPOSITORY / "deploy/kubernetes-agents"
+AGENTS: dict[str, Any] = yaml.safe_load((AGENTS_FOLDER / "kustomization.yaml").read_text())
 RESOURCES: list[dict[str, Any]] = [
-    document for name in KUSTOMIZATION["resources"] for document in yaml.safe_load_all((FOLDER / name).read_text())
+    document
+    for file in (*(FOLDER / name for name in KUSTOMIZATION["resources"]), AGENTS_FOLDER / "agent.yaml")
+    for document in yaml.safe_load_all(file.read_text())
 ]
 COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
 WORKLOADS = {each["metadata"]["name"]: each["spec"] for each in RESOURCES if "template" in each["spec"]}
@@ -38,7 +43,8 @@ def test_a_resource_is_of_kubernetes_schema(resource: dict[str, Any]) -> None:
 
 def test_images_are_those_of_the_stack() -> None:
     assert container("voicespan")["image"] == COMPOSE["app"]["image"]
-    assert container("otel-gateway")["image"] == COMPOSE["otel-collector"]["image"]
+    for collector in ("otel-gateway", "otel-agent"):
+        assert container(collector)["image"] == COMPOSE["otel-collector"]["image"]
 
 
 def test_the_gateway_runs_the_repositorys_own_configuration() -> None:
@@ -50,10 +56,33 @@ def test_the_gateway_runs_the_repositorys_own_configuration() -> None:
     assert mounted["configMap"]["name"] == config["name"]
 
 
-def test_the_gateway_is_told_nothing_that_it_does_not_read() -> None:
-    read = set(re.findall(r"\$\{env:([A-Z_]+)", (REPOSITORY / "otel-collector.yaml").read_text()))
-    assert set(environment("otel-gateway")) - read == {"GOMEMLIMIT"}
-    assert [name for name, value in environment("otel-gateway").items() if value == ""] == []
+@pytest.mark.parametrize(
+    ("workload", "config"),
+    [("otel-gateway", "otel-collector.yaml"), ("otel-agent", "deploy/collector/agent.yaml")],
+)
+def test_a_collector_is_told_nothing_that_it_does_not_read(workload: str, config: str) -> None:
+    read = set(re.findall(r"\$\{env:([A-Z_]+)", (REPOSITORY / config).read_text()))
+    assert set(environment(workload)) - read == {"GOMEMLIMIT"}
+    assert [name for name, value in environment(workload).items() if value == ""] == []
+
+
+def test_an_agent_runs_the_repositorys_own_configuration_and_sends_to_every_gateway() -> None:
+    [config] = AGENTS["configMapGenerator"]
+    assert [(AGENTS_FOLDER / path).resolve() for path in config["files"]] == [
+        REPOSITORY / "deploy/collector/agent.yaml"
+    ]
+    assert AGENTS["resources"] == ["../kubernetes", "agent.yaml"]
+    [gateway] = [each for each in RESOURCES if each["metadata"]["name"] == "otel-gateway-each"]
+    assert gateway["spec"]["clusterIP"] == "None"
+    assert environment("otel-agent")["OTELCOL_GATEWAY"] == "dns:///otel-gateway-each:4317"
+
+
+def test_servers_are_as_many_as_calls_in_progress_ask_for() -> None:
+    [scaler] = [each["spec"] for each in RESOURCES if each["kind"] == "HorizontalPodAutoscaler"]
+    assert scaler["scaleTargetRef"]["name"] == "voicespan"
+    assert "replicas" not in WORKLOADS["voicespan"]  # each apply would set it back
+    [metric] = scaler["metrics"]
+    assert metric["external"]["metric"]["name"] == conventions.METRIC_SESSIONS_ACTIVE.replace(".", "_")
 
 
 def test_calls_may_end_before_the_pod_does() -> None:
@@ -83,6 +112,6 @@ def test_services_lead_to_pods_and_to_ports_that_they_have() -> None:
         for name, spec in WORKLOADS.items()
     }
     services = [each["spec"] for each in RESOURCES if each["kind"] == "Service"]
-    assert len(services) == 3
+    assert len(services) == 4
     for service in services:
         assert {port["targetPort"] for port in service["ports"]} <= pods[str(service["selector"])]
