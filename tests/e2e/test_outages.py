@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,19 @@ def test_what_is_refused_otherwise_is_lost_alone_and_counted(
     assert 'exporter="otlp_http/langfuse"' in told
     assert f'error_type="{status}"' in told or "error_permanent" in told
     assert told.endswith(" 1")
+
+
+def test_what_is_large_reaches_langfuse_in_requests_of_three_mebibytes_at_the_most(
+    collector: CollectorProcess, langfuse: LangfuseSink
+) -> None:
+    words = {**IDENTITY, "langfuse.observation.output": "said " * 40_000}
+    turns = [make_span(f"Turn {number}", number, trace_id=0x1111, attributes=words) for number in range(1, 51)]
+    assert post(f"{collector.http_endpoint}/v1/traces", traces_request(turns)) == 200  # ten of them
+    requests: Counter[int] = Counter()
+    for received in langfuse.spans.wait_count(50, 60):
+        requests[received.received_ns] += len(received.raw)
+    assert 2 << 20 < max(requests.values()) <= 3 << 20
+    assert statuses(langfuse) == [200] * len(requests)
 
 
 @pytest.fixture
