@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import TracerProvider
 
 from support.stores import path, provider_of, store, waiting
-from voicespan.sdk.database import StoreError, open_for_writing
+from voicespan.sdk.database import CACHE_KIB, StoreError, open_beside, open_for_writing
 from voicespan.sdk.processors import StoreProcessor
 from voicespan.sdk.reading import reader
 from voicespan.sdk.store import Bounds, Store
@@ -131,3 +131,11 @@ def test_spans_that_are_not_sampled_are_not_stored(store: Store) -> None:
     provider.get_tracer("t").start_span("unsampled").end()
     assert store.flush(5)
     assert store.stats().written == 0
+
+
+def test_no_connection_keeps_much_of_the_file_in_memory(path: Path) -> None:
+    writing = open_for_writing(path)
+    beside = open_beside(path)
+    for connection in (writing, beside):
+        assert connection.execute("PRAGMA cache_size").fetchone() == (-CACHE_KIB,)
+        connection.close()
