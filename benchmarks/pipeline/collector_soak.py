@@ -48,7 +48,7 @@ class Soaked:
 
     @property
     def lost(self) -> int:
-        """Spans that did not reach both."""
+        """Spans that a backend has not got, over both."""
         return 2 * self.sent - self.jaeger - self.langfuse
 
     @property
@@ -75,7 +75,8 @@ class Soaked:
 
 def soak(binary: Path, *, rate: float, seconds: float) -> Soaked:
     """So many spans a second for so long, through the full configuration, with backends that are there all the time."""
-    load, looks = Load(), []
+    load = Load()
+    looks: list[CollectorLook] = []
     with (
         Backends() as backends,
         CollectorProcess(binary, env=backends.env) as collector,
