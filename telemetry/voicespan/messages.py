@@ -97,7 +97,7 @@ class Conversation:
     __slots__ = ("_messages", "_system")
 
     def __init__(self, instructions: str, capture: Capture) -> None:
-        self._system = [Message("system", capture.text(instructions))] if instructions else []
+        self._system = (Message("system", capture.text(instructions)),) if instructions else ()
         self._messages: list[Message] = []
 
     def extend(self, messages: Iterable[Message]) -> None:
@@ -110,18 +110,18 @@ class Conversation:
         messages = self._messages[-CONTEXT_MESSAGES:]
         while messages and messages[0].role != "user":
             messages.pop(0)
-        return self._system + messages
+        return [*self._system, *messages]
 
     def without_last_answer(self) -> tuple[list[Message], list[Message]]:
         """The whole conversation but for the model's last words, and these."""
         messages = list(self._messages)
         last = next((i for i in reversed(range(len(messages))) if messages[i].role == "assistant"), None)
         if last is None:
-            return self._system + messages, []
+            return [*self._system, *messages], []
         after = last + 1
         while after < len(messages) and messages[after].role == "tool":
             after += 1  # a tool's result stays with its call
-        return self._system + messages[:last] + messages[after:], messages[last:after]
+        return [*self._system, *messages[:last], *messages[after:]], messages[last:after]
 
 
 def openai(messages: Iterable[Message]) -> str:

@@ -20,6 +20,8 @@ from voicespan.guard import error_count
 from voicespan.usage import INPUT_BUCKETS, Usage
 
 Labels = tuple[tuple[str, str], ...]
+# A program has few; sessions of the same one share what measures it.
+MAX_MODELS = 64
 
 # A model can make tools' names up, and each would be series for ever. The rest goes by OpenTelemetry's name for it.
 MAX_TOOL_NAMES = 100
@@ -49,12 +51,16 @@ class Metrics:
                 else meter.create_observable_up_down_counter
             )
             create(metric.name, [self._observe(metric)], metric.unit, metric.brief)
+        self._models: dict[tuple[Labels, int], ModelMetrics] = {}
         errors = c.METRICS[c.METRIC_ERRORS]
         meter.create_observable_counter(errors.name, [_observe_errors], errors.unit, errors.brief)
 
     def model(self, model: Model, backend: str | None) -> ModelMetrics:
         """What is measured of a model, in a session or outside of one."""
-        return ModelMetrics(self, model, backend)
+        made = ModelMetrics(self, model, backend)
+        if len(self._models) >= MAX_MODELS:
+            self._models.clear()
+        return self._models.setdefault((made.labels, id(made.model.prices)), made)
 
     def session(self, model: Model, backend: str | None, began_ns: int) -> SessionMetrics:
         """The metrics of a session that begins."""
@@ -88,14 +94,14 @@ class Metrics:
 class ModelMetrics:
     """Generations, their tokens and costs, and the tools that a model calls."""
 
-    __slots__ = ("_labels", "_metrics", "_model", "_simulated")
+    __slots__ = ("_metrics", "_simulated", "labels", "model")
 
     def __init__(self, metrics: Metrics, model: Model, backend: str | None) -> None:
         self._metrics = metrics
-        self._model = model
+        self.model = model
         self._simulated = backend == "simulator"
         labels = {c.PROVIDER_NAME: model.provider, c.REQUEST_MODEL: model.name, c.BACKEND: backend or "unknown"}
-        self._labels = tuple(labels.items())
+        self.labels: Labels = tuple(labels.items())
 
     def generations(self, record: op.TurnRecord, context: Context | None) -> None:
         """What the model generated in a turn, and the tokens that the provider reported for it."""
@@ -115,7 +121,7 @@ class ModelMetrics:
         for bucket, tokens in usage.buckets().items():
             self.count(c.METRIC_TOKENS, _bucket(bucket), tokens)
         # A simulated call costs nobody anything.
-        if (cost := cost_of(usage, self._model)) and not self._simulated:
+        if (cost := cost_of(usage, self.model)) and not self._simulated:
             for bucket, usd in cost.details.items():
                 if bucket != "total":
                     self.count(c.METRIC_COST, _bucket(bucket), usd)
@@ -130,11 +136,11 @@ class ModelMetrics:
 
     def count(self, name: str, labels: Mapping[str, str] | None = None, amount: float = 1) -> None:
         """Add to a count of this model's."""
-        self._metrics.count(name, self._labels + tuple((labels or {}).items()), amount)
+        self._metrics.count(name, self.labels + tuple((labels or {}).items()), amount)
 
     def record(self, name: str, amount: float, context: Context | None, labels: Mapping[str, str]) -> None:
         """Record a measurement of this model's."""
-        self._metrics.record(name, amount, self._labels + tuple(labels.items()), context)
+        self._metrics.record(name, amount, self.labels + tuple(labels.items()), context)
 
 
 class SessionMetrics:

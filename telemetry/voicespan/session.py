@@ -47,6 +47,22 @@ class VoiceSession:
     by default nobody does. A `listener` is told each operation, for programs that show the call's progress to somebody.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_epoch_ns",
+        "_input_rate_hz",
+        "_input_s_before",
+        "_lifecycle",
+        "_metrics",
+        "_recent",
+        "_recorder",
+        "_spans",
+        "_timer",
+        "_timer_due_ns",
+        "began_ns",
+        "listener",
+    )
+
     def __init__(
         self,
         identity: Identity,

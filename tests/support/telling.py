@@ -35,6 +35,18 @@ PRICES = Prices({"input_text": 1e-6, "input_audio": 3e-6, "output_audio": 12e-6}
 MODEL = Model("gemini-3.8-live", server_address="127.0.0.1", server_port=443, prices=PRICES)
 
 
+class ClockedSession(VoiceSession):
+    """A session whose time is passed by hand."""
+
+    passed_ns = 0
+
+    def now_ns(self) -> int:
+        return self.began_ns + self.passed_ns if self.passed_ns else super().now_ns()
+
+    def pass_s(self, seconds: float) -> None:
+        self.passed_ns += round(seconds * 1e9)
+
+
 class Recorder:
     """An SDK whose spans stay in memory."""
 

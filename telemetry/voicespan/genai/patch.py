@@ -7,7 +7,7 @@ session is not watched, a replaced method costs one look into its instance.
 from __future__ import annotations
 
 import functools
-import weakref
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -19,6 +19,9 @@ from voicespan.genai.program import Program
 
 # On the session, which lives as long as anybody can use it; looked up for every frame.
 _CONNECTION = "_voicespan_connection"
+
+# Nobody else holds it: it goes with the session.
+_LAST_WORD = "_voicespan_last_word"
 
 Method = Callable[..., Awaitable[Any]]
 Tell = Callable[[Connection, dict[str, Any]], Unsent | None]
@@ -86,9 +89,7 @@ class Patches:
             raise
         connection.connected(session.setup_complete)
         setattr(session, _CONNECTION, connection)
-        # A session that nobody can use any more has ended, whether or not it was left.
-        abandoned = weakref.finalize(session, connection.abandoned, "the session was never closed")
-        abandoned.atexit = False
+        setattr(session, _LAST_WORD, _LastWord(connection))
         try:
             yield session
         except BaseException as error:
@@ -99,6 +100,19 @@ class Patches:
         else:
             connection.left(None)
             await opened.__aexit__(None, None, None)
+
+
+class _LastWord:
+    """A session that nobody can use any more has ended, whether or not it was left."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():  # then the program's end is told, not this
+            self._connection.abandoned("the session was never closed")
 
 
 def connection_of(session: live.AsyncSession) -> Connection | None:

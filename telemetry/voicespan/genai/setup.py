@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -38,15 +39,18 @@ class Setup:
     base_url: str | None = None
 
 
+_NOTHING_SAID = Setup()
+
+
 def setup_of(config: object) -> Setup:
     """Reads a LiveConnectConfig or its dict; one that google-genai will refuse says nothing."""
     if isinstance(config, dict):
         try:
             config = types.LiveConnectConfig(**config)
         except (ValidationError, TypeError):
-            return Setup()
+            return _NOTHING_SAID
     if not isinstance(config, types.LiveConnectConfig):
-        return Setup()
+        return _NOTHING_SAID
     resumption, history = config.session_resumption, config.history_config
     return Setup(
         handle=resumption.handle if resumption else None,
@@ -60,14 +64,15 @@ def setup_of(config: object) -> Setup:
 
 def model_of(name: str, client: ApiClient, base_url: str | None) -> Model:
     """The model and where it is served."""
-    address = urlsplit(base_url or client._http_options.base_url or "")
-    return Model(
-        bare_name(name),
-        c.PROVIDER_VERTEX if client.vertexai else c.PROVIDER_GEMINI,
-        address.hostname,
-        address.port or 443,
-        prices_of(name, datetime.now(UTC).date()),
-    )
+    provider = c.PROVIDER_VERTEX if client.vertexai else c.PROVIDER_GEMINI
+    return _model(name, provider, base_url or client._http_options.base_url or "", datetime.now(UTC).date())
+
+
+@lru_cache(maxsize=16)
+def _model(name: str, provider: str, base_url: str, on: date) -> Model:
+    """One for all sessions of a day."""
+    address = urlsplit(base_url)
+    return Model(bare_name(name), provider, address.hostname, address.port or 443, prices_of(name, on))
 
 
 def _non_blocking(tools: Iterable[types.Tool | Callable[..., object] | object]) -> Iterable[str]:

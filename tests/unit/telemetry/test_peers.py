@@ -19,7 +19,7 @@ from opentelemetry import context as otel_context
 from support.received import ReceivedMetric, ReceivedSpan
 from support.simulated_call import silence, tone
 from support.story import at, events, operations, turns
-from support.telling import IDENTITY, MODEL, Recorder, named, tell
+from support.telling import IDENTITY, MODEL, ClockedSession, Recorder, named, tell
 from voicespan import Capture, Close, GeminiTranslator, VoiceSession
 from voicespan import events as ev
 from voicespan import operations as op
@@ -187,12 +187,11 @@ def test_b1_sessions_without_an_id_from_the_provider_are_sessions_of_their_own()
 
 def test_b2_with_an_open_microphone_time_counts_from_the_end_of_the_voice() -> None:
     recorder = Recorder()
-    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
-    clock = _Clock(session)
+    session = ClockedSession(IDENTITY, MODEL, tracer=recorder.tracer)
     for pcm in (silence(0.5), tone(1.0), silence(1.0)):
         for begin in range(0, len(pcm), 640):
-            clock.pass_s(0.02)
-            session.audio_sent(pcm[begin : begin + 640], clock.now_ns)
+            session.pass_s(0.02)
+            session.audio_sent(pcm[begin : begin + 640], session.now_ns())
     session.feed(ev.ModelAudio(0.2))
     session.close(Close(1000))
     turn = named(recorder.spans(), "Turn 1").attributes
@@ -326,17 +325,6 @@ def test_speech_over_an_answer_is_the_only_barge_in() -> None:
     }
     for story, cause in causes.items():
         assert turns(story)[0].interruption_cause is cause, story
-
-
-class _Clock:
-    """Moves a session's time by hand."""
-
-    def __init__(self, session: VoiceSession) -> None:
-        self.now_ns = session.began_ns
-        session.now_ns = lambda: self.now_ns  # type: ignore[method-assign]
-
-    def pass_s(self, seconds: float) -> None:
-        self.now_ns += round(seconds * 1e9)
 
 
 def _sessions(recorder: Recorder) -> list[ReceivedSpan]:

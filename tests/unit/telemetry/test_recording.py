@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from support.received import ReceivedSpan
 from support.simulated_call import silence, tone
-from support.telling import MODEL, Recorder, named
-from voicespan import Capture, Close, TraceShape, VoiceSession
+from support.telling import MODEL, ClockedSession, Recorder, named
+from voicespan import Capture, Close, TraceShape
 from voicespan import events as ev
 from voicespan.recording import MAX_S, Kept, TurnSound
 
@@ -65,14 +65,16 @@ class Told:
         self.shelf = shelf or Shelf()
         self.recorder = Recorder()
         more = {"capture": Capture(on_spans=True), "tracer": self.recorder.tracer, **more}
-        self.session = VoiceSession(self.recorder.identity, MODEL, recordings=self.shelf, **more)
-        self.now = self.session.now_ns()
-        self.session.now_ns = lambda: self.now  # type: ignore[method-assign]
+        self.session = ClockedSession(self.recorder.identity, MODEL, recordings=self.shelf, **more)
+
+    @property
+    def now(self) -> int:
+        return self.session.now_ns()
 
     def hears(self, pcm: bytes, rate_hz: int = 16_000) -> None:
         size = round(FRAME_S * rate_hz) * 2
         for start in range(0, len(pcm), size):
-            self.now += round(FRAME_S * SECOND)
+            self.session.pass_s(FRAME_S)
             self.session.audio_sent(pcm[start : start + size], self.now)
 
     def feed(self, *events: ev.Event) -> None:
@@ -84,7 +86,7 @@ class Told:
 
     def ends(self) -> None:
         self.feed(ev.GenerationComplete(), ev.TurnComplete())
-        self.now += SECOND
+        self.session.pass_s(1)
         self.feed(ev.Tick())
 
     def asks(self, words: str = "where is it?") -> None:
