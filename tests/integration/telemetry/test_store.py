@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -15,7 +16,10 @@ from support.stores import path, provider_of, store, waiting
 from voicespan.sdk.database import CACHE_KIB, StoreError, open_beside, open_for_writing
 from voicespan.sdk.processors import StoreProcessor
 from voicespan.sdk.reading import reader
+from voicespan.sdk.records import Record
+from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Bounds, Store
+from voicespan.sdk.tables import MAX_ROWS, Tables
 from voicespan.sdk.writer import Work
 
 __all__ = ["path", "store"]
@@ -139,3 +143,30 @@ def test_no_connection_keeps_much_of_the_file_in_memory(path: Path) -> None:
     for connection in (writing, beside):
         assert connection.execute("PRAGMA cache_size").fetchone() == (-CACHE_KIB,)
         connection.close()
+
+
+class Told(sqlite3.Connection):
+    """Keeps what it is asked."""
+
+    asked: set[str]
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        self.asked = {*getattr(self, "asked", ()), statement}
+        return super().execute(statement, *values)
+
+
+def test_batches_of_all_sizes_take_few_statements_for_each_is_kept(path: Path) -> None:
+    open_for_writing(path).close()
+    database = sqlite3.connect(path, factory=Told)
+    tables = Tables(database, "me")
+    for size in range(1, 100):
+        ids = [(f"{size:032x}", f"{at:016x}") for at in range(size)]
+        records = [Record(Signal.TRACES, b"r", b"s", b"", *id_, "", None, "", 1, 2) for id_ in ids]
+        tables.note_open(records, queued=True)
+        tables.insert(records, {Signal.TRACES})
+        tables.close(ids)
+    assert len(database.asked) < 6 * MAX_ROWS
+    assert database.execute("SELECT count(*) FROM records").fetchone() == (sum(range(1, 100)),)
+    assert database.execute("SELECT count(*) FROM outbox").fetchone() == (sum(range(1, 100)),)
+    assert database.execute("SELECT count(*) FROM open_spans").fetchone() == (0,)
+    database.close()
