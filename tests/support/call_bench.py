@@ -146,6 +146,18 @@ class CallBench:
         return sorted(found, key=lambda span: span.start_ns)
 
 
+class KeepingSession(VoiceSession):
+    """A session that keeps what it is told."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.events: list[Event] = []
+        super().__init__(*args, **kwargs)
+
+    def feed(self, event: Event, at_ns: int | None = None) -> None:
+        self.events.append(event)
+        super().feed(event, at_ns)
+
+
 class Simulated:
     """A simulator that waits for nothing and writes down what it does."""
 
@@ -178,21 +190,13 @@ class Simulated:
         )
         upstream = connect_to(chosen)
         recorder, client = Recorder(Identity("session-1", backend="simulator")), Client()
-        session = VoiceSession(
+        session = KeepingSession(
             recorder.identity, upstream.model, tracer=recorder.tracer, stall_after_s=chosen.stall_after_s or None
         )
         toolbox = Toolbox(places or EmbeddedPlaces(), TOOLS if tool_timeout_s is None else hurried(tool_timeout_s))
-        events: list[Event] = []
-        feed = session.feed
-
-        def feed_and_keep(event: Event, at_ns: int | None = None) -> None:
-            events.append(event)
-            feed(event, at_ns)
-
-        session.feed = feed_and_keep  # type: ignore[method-assign]
         call = Call(client, session, upstream, chosen, toolbox, turns=turns, handle=handle)
         running = asyncio.create_task(call.run(lambda restored: {"type": "ready", "restored": restored}))
-        bench = CallBench(call, client, recorder, running, events)
+        bench = CallBench(call, client, recorder, running, session.events)
         try:
             yield bench
         finally:
