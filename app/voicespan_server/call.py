@@ -72,7 +72,7 @@ class Call:
         outcomes: Outcomes | None = None,
     ) -> None:
         self._bounds = bounds or CallBounds.of(settings)
-        self._limited: asyncio.Future[HungUp] = asyncio.get_running_loop().create_future()
+        self._limited = False  # a limit is met, or somebody else goes on with the session: it ends
         self._socket = socket
         self._session = session
         self._settings = settings
@@ -117,18 +117,13 @@ class Call:
         What `ready` makes is sent once the model can be talked to; its argument says whether the model knows what was
         said in the call that this one goes on with.
         """
-        loops = (
-            self._read_client(),
-            self.downlink.run(),
-            self._link.run(ready),
-        )
-        later = asyncio.get_running_loop().call_later
-        too_long = later(self._bounds.max_session_s, self._limit_to, TOO_LONG)
+        longest_s = self._bounds.max_session_s
+        too_long = asyncio.get_running_loop().call_later(longest_s, self._limit_to, TOO_LONG)
         try:
             async with self._tasks:
-                for loop in loops:
-                    self._tasks.create_task(loop)
-                await self._until_limited()
+                self._tasks.create_task(self.downlink.run())
+                self._tasks.create_task(self._link.run(ready))
+                await self._read_client()
         except* HungUp as group:
             self._end(_first(group))
         except* Exception as group:
@@ -153,9 +148,8 @@ class Call:
     def _hang_up(self, close: Close, error_type: str | None = None, message: Message | None = None) -> NoReturn:
         raise self._end(HungUp(close, error_type, message))
 
-    async def _until_limited(self) -> NoReturn:
+    async def _end_limited(self, how: HungUp) -> NoReturn:
         """End the call that met a limit, or is to leave. One that a budget ends has its last turn heard before."""
-        how = await self._limited
         if how.error_type == BUDGET.code:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS_S):
@@ -164,8 +158,9 @@ class Call:
 
     def _limit_to(self, close: Close, error_type: str | None = None, message: Message | None = None) -> None:
         """End the call, if nothing ends it yet."""
-        if not self._limited.done():
-            self._limited.set_result(HungUp(close, error_type, message))
+        if self._ended is None and not self._limited:
+            self._limited = True
+            self._tasks.create_task(self._end_limited(HungUp(close, error_type, message)))
 
     def _limit(self, reason: Reason, why: str) -> None:
         """A limit is met: by the client's frames, or by the cost of its turns."""
@@ -190,7 +185,7 @@ class Call:
 
     # --- the client -------------------------------------------------------------------------------------------------
 
-    async def _read_client(self) -> None:
+    async def _read_client(self) -> NoReturn:
         self._socket.take_audio(self._on_audio_alone, self._settings.max_frame_bytes)
         while True:
             frames = self._frames_beside

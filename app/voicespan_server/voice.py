@@ -6,7 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -111,23 +111,43 @@ class Entered:
     former: Kept | None
 
 
+class Leaving:
+    """What is undone when a connection ends, the last first: an `ExitStack` without its deque, a KiB of every call."""
+
+    __slots__ = ("_inside", "afterwards")
+
+    def __init__(self) -> None:
+        self._inside: list[AbstractContextManager[None]] = []
+        # Who goes on with this session is told of its end when it counts no more.
+        self.afterwards: Callable[[], None] | None = None
+
+    def enter(self, context: AbstractContextManager[None]) -> None:
+        """Enter it now, leave it then."""
+        context.__enter__()
+        self._inside.append(context)
+
+    def leave(self) -> None:
+        """All of it."""
+        while self._inside:
+            self._inside.pop().__exit__(None, None, None)
+        if self.afterwards:
+            self.afterwards()
+
+
 async def voice(websocket: WebSocket, server: Server) -> None:
     """Handle one connection from upgrade to close."""
     socket = Socket(websocket)
-    afterwards: list[Callable[[], None]] = []
+    leaving = Leaving()
     try:
-        with ExitStack() as inside:
-            entered = await _enter(websocket, socket, server, inside)
-            if entered:
-                await _hold(socket, entered, server, afterwards)
+        entered = await _enter(websocket, socket, server, leaving)
+        if entered:
+            await _hold(socket, entered, server, leaving)
     finally:
-        # Who goes on with this session is told of its end when it counts no more.
-        for tell in afterwards:
-            tell()
+        leaving.leave()
 
 
-async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: ExitStack) -> Entered | None:
-    """Let a client in, or tell it why not. Until `inside` is left the door counts it."""
+async def _enter(websocket: WebSocket, socket: Socket, server: Server, leaving: Leaving) -> Entered | None:
+    """Let a client in, or tell it why not. Until it leaves the door counts it."""
     door, told = server.door, True
     span = _start_voice_session(server.telemetry.tracer, websocket)
     try:
@@ -136,7 +156,7 @@ async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: E
             raise Refused(SUBPROTOCOL, f"the client does not speak {p.SUBPROTOCOL}")
         await websocket.accept(p.SUBPROTOCOL)
         span.set_attribute(c.HTTP_STATUS, 101)
-        inside.enter_context(door.knock(door.address(websocket)))
+        leaving.enter(door.knock(door.address(websocket)))
         token = token_of(websocket.scope["subprotocols"])
         caller = door.by_token(token) if token is not None else None
         with door.unknown():
@@ -148,7 +168,7 @@ async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: E
             # A trace of its own, for the former one is over: the session's id and a link hold them together.
             span.add_link(former.span, {c.LINK: "session"})
         try:
-            inside.enter_context(door.inside_as(caller, goes_on=former is not None))
+            leaving.enter(door.inside_as(caller, goes_on=former is not None))
         except Refused:
             if former and hello.resume:
                 server.kept_sessions.put_back(hello.resume.token, former)
@@ -178,7 +198,7 @@ async def _enter(websocket: WebSocket, socket: Socket, server: Server, inside: E
     return None
 
 
-async def _hold(socket: Socket, entered: Entered, server: Server, afterwards: list[Callable[[], None]]) -> None:
+async def _hold(socket: Socket, entered: Entered, server: Server, leaving: Leaving) -> None:
     """The call, from its span's beginning to its socket's close."""
     settings, upstream, telemetry = server.settings, server.upstream, server.telemetry
     identity = entered.identity
@@ -229,7 +249,7 @@ async def _hold(socket: Socket, entered: Entered, server: Server, afterwards: li
             context = trace.get_current_span(session.context).get_span_context()
             owner = entered.caller.key_id
             kept = Kept(identity.session_id, identity.user_id, owner, call.handle, context, call.outcomes)
-        afterwards.append(partial(server.kept_sessions.close, token, kept))
+        leaving.afterwards = partial(server.kept_sessions.close, token, kept)
         telemetry.score_session(identity.session_id, call.outcomes)
     await socket.close(ended.close)
 

@@ -220,7 +220,7 @@ async def test_a_client_that_does_not_read_is_hung_up_on(monkeypatch: pytest.Mon
     for _ in range(1_000):
         bench.client.incoming.put_nowait('{"type": "ping", "t": 1}')
     async with asyncio.timeout(5):
-        await eventually(bench.call._limited.done)
+        await eventually(lambda: bench.call._limited)
         bench.client.reads.set()
         ended = await bench.running
     assert ended.close.code == 1013
