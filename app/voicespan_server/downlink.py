@@ -88,6 +88,7 @@ class Downlink:
                     await self._socket.send_audio(item)
                 else:
                     await self._socket.send_text(item)
+                del item  # it would be held until there is another
             self._writing = False
             self._emptied.set()
 

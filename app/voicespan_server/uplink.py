@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from voicespan_server import protocol as p
 from voicespan_server.waiting import Flag
 
@@ -44,9 +46,9 @@ class Uplink:
         self._filled.set()
         return self._drop_what_is_too_much()
 
-    async def wait(self) -> None:
+    def wait(self) -> Awaitable[None]:
         """Until something is there."""
-        await self._filled.wait()
+        return self._filled.wait()
 
     def pop(self) -> Item:
         """The oldest item.

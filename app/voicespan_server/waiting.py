@@ -49,11 +49,11 @@ class Flag:
 class Mailbox(Generic[T]):
     """As much of an unbounded `asyncio.Queue` as uvicorn uses: one reads."""
 
-    __slots__ = ("_filled", "_items")
+    __slots__ = ("_items", "_reader")
 
     def __init__(self) -> None:
         self._items: list[T] = []
-        self._filled = Flag()
+        self._reader: asyncio.Future[None] | None = None
 
     def empty(self) -> bool:
         """Whether nothing is there."""
@@ -62,11 +62,12 @@ class Mailbox(Generic[T]):
     def put_nowait(self, item: T) -> None:
         """Add an item."""
         self._items.append(item)
-        self._filled.set()
+        if self._reader and not self._reader.done():
+            self._reader.set_result(None)
 
     async def get(self) -> T:
         """The oldest item, waiting for one where none is there."""
         while not self._items:
-            self._filled.clear()
-            await self._filled.wait()
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
         return self._items.pop(0)
