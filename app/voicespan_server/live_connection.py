@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from google.genai import live, types
 
@@ -22,8 +22,11 @@ UNREADABLE = (TypeError, ValueError, AttributeError, LookupError, RecursionError
 class LiveConnection:
     """A Live session whose setup was answered. Sending to one that has ended raises `failures.ConnectionFailed`."""
 
-    def __init__(self, session: live.AsyncSession) -> None:
+    def __init__(
+        self, session: live.AsyncSession, dialled: AbstractAsyncContextManager[live.AsyncSession] | None = None
+    ) -> None:
         self._session = session
+        self._dialled = dialled
         socket = getattr(session, "_ws", None)  # private: without it all goes the SDK's own way
         self._leg = socket if isinstance(socket, UpstreamLeg) else None
         if self._leg:
@@ -31,11 +34,16 @@ class LiveConnection:
         else:
             warn_once("the model", "google-genai does not use the connection that it was given")
 
-    def outlives_its_dialing(self) -> bool:
-        """Have the next `close` do nothing: the SDK's own, whose `connect` holds what it dialled with, 12 KiB."""
-        if self._leg:
+    async def forget_dialling(self) -> None:
+        """Leave the SDK's `connect`, which holds all that it dialled with, 12 KiB, where that closes no connection."""
+        if self._leg and self._dialled:
             self._leg.ignores_close = True
-        return self._leg is not None
+            dialled, self._dialled = self._dialled, None
+            await dialled.__aexit__(None, None, None)
+
+    async def end(self) -> None:
+        """Close it for good."""
+        await (self._dialled.__aexit__(None, None, None) if self._dialled else self._session.close())
 
     def take_audio(self, on_audio: Callable[[bytes, str], None] | None) -> None:
         """Have messages that are audio alone given to `on_audio`, as PCM and its mime type, and not to `messages`."""
@@ -100,29 +108,22 @@ class LiveConnection:
                 on_unreadable(error)
 
 
-@asynccontextmanager
-async def dial(
-    upstream: Upstream, settings: Settings, config: types.LiveConnectConfig
-) -> AsyncIterator[LiveConnection]:
-    """Connect and have the setup answered, within `setup_timeout_s`; closed at the end of the context.
+async def dial(upstream: Upstream, settings: Settings, config: types.LiveConnectConfig) -> LiveConnection:
+    """Connect and have the setup answered, within `setup_timeout_s`. Who dialled ends it.
 
     Raises:
-        failures.ConnectionFailed: there is no connection, or it ended.
+        failures.ConnectionFailed: there is no connection.
     """
-    connecting: AbstractAsyncContextManager[live.AsyncSession] | None
-    connecting = dialled = upstream.client.aio.live.connect(model=settings.model, config=config)
-    del config
+    dialled = upstream.client.aio.live.connect(model=settings.model, config=config)
     async with asyncio.timeout(settings.setup_timeout_s):
         session = await dialled.__aenter__()
     try:
         if session.setup_complete is None:
             # The SDK takes an error in place of the setup's answer for a session.
             raise SetupRefused("the model did not accept the setup")
-        connection = LiveConnection(session)
-        if connection.outlives_its_dialing():
-            connecting = None
-            await dialled.__aexit__(None, None, None)
-        del dialled
-        yield connection
-    finally:
-        await (connecting.__aexit__(None, None, None) if connecting else session.close())
+        connection = LiveConnection(session, dialled)
+        await connection.forget_dialling()
+    except BaseException:
+        await dialled.__aexit__(None, None, None)
+        raise
+    return connection

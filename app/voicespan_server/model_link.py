@@ -144,11 +144,14 @@ class ModelLink:
             connected_at_s: float | None = None
             try:
                 self._session.feed(ev.Dialing(*self._handle_told()))
-                async with dial(self._upstream, self._settings, self._config()) as connection:
+                connection = await dial(self._upstream, self._settings, self._config())
+                try:
                     connected_at_s = time.monotonic()
                     self._session.feed(ev.Connected(connection.provider_session_id))
                     self._tell_of_connection(ready, restored=self.handle is not None)
                     await self._serve(connection)
+                finally:
+                    await connection.end()
                 self._going_away = False
                 self._tell_of_outage()
             except ConnectionFailed as error:

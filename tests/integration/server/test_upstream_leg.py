@@ -6,10 +6,12 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from google.genai.live import AsyncSession
 from websockets.asyncio.client import ClientConnection
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
@@ -154,18 +156,40 @@ async def test_a_session_over_another_connection_takes_the_sdks_way(caplog: pyte
 
 async def test_what_the_sdk_dialled_with_is_let_go_and_the_connection_stays() -> None:
     leg = connected(UpstreamLeg)
-    assert LiveConnection(session_over(leg)).outlives_its_dialing()
-    await leg.close()  # google-genai's, at the end of its `connect`
+    left: list[str] = []
+
+    @asynccontextmanager
+    async def dialled() -> AsyncIterator[AsyncSession]:  # as google-genai's `connect` is
+        yield session_over(leg)
+        await leg.close()
+        left.append("dialling")
+
+    dialling = dialled()
+    connection = LiveConnection(await dialling.__aenter__(), dialling)
+    await connection.forget_dialling()
+    assert left == ["dialling"]
     assert leg.send_audio(PCM)
-    closing = asyncio.ensure_future(leg.close())
+    closing = asyncio.ensure_future(connection.end())
     await asyncio.sleep(0)
     assert not leg.send_audio(PCM)
     leg.connection_lost(None)
     await closing
 
 
-async def test_a_connection_of_the_sdks_own_stays_with_what_dialled_it() -> None:
-    assert not LiveConnection(session_over(connected(ClientConnection))).outlives_its_dialing()
+async def test_a_connection_of_the_sdks_own_ends_as_it_was_dialled() -> None:
+    left: list[str] = []
+
+    @asynccontextmanager
+    async def dialled() -> AsyncIterator[AsyncSession]:
+        yield session_over(connected(ClientConnection))
+        left.append("dialling")
+
+    dialling = dialled()
+    connection = LiveConnection(await dialling.__aenter__(), dialling)
+    await connection.forget_dialling()
+    assert not left
+    await connection.end()
+    assert left == ["dialling"]
 
 
 async def test_audio_is_written_at_once_between_what_the_sdk_sends() -> None:
