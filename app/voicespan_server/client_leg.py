@@ -55,12 +55,13 @@ class ClientLeg(WebSocketsSansIOProtocol):
             cast("dict[str, object]", self.scope["extensions"])[EXTENSION] = self
 
     def forget_handshake(self) -> None:
-        """Let go of the upgrade's headers, which nobody reads once the call has begun."""
+        """Let go of the upgrade's headers and of the ASGI scope: nobody reads them once the call has begun."""
         if self._request:
             self._request.headers.clear()
             self._request = None
             self.response.headers.clear()
             cast("list[object]", self.scope["headers"]).clear()  # which Starlette has, too
+            cast("dict[str, object]", self.scope).clear()
 
     def take_audio(self, on_audio: Callable[[bytes], None] | None, max_bytes: int) -> None:
         """Audio of an even number of bytes, at most `max_bytes`, goes to `on_audio`; with None to ASGI, as at first."""
