@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
+from voicespan_server.undo import Undo
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -40,17 +42,16 @@ class Drain:
         """How many calls run."""
         return self._calls
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
+    def call(self) -> Undo:
         """A call, for as long as it runs."""
         self._calls += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._calls -= 1
-            if not self._calls:
-                self._idle.set()
+        return Undo(self._hung_up)
+
+    def _hung_up(self) -> None:
+        self._calls -= 1
+        if not self._calls:
+            self._idle.set()
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

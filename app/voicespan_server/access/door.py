@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 
 from starlette.requests import HTTPConnection
 
@@ -36,6 +37,7 @@ from voicespan_server.access.refusal import (
 from voicespan_server.access.spend import NOBODY, Budgets, CallMeter, Spend
 from voicespan_server.access.tokens import Claims, Signer, TokenError
 from voicespan_server.settings import Settings, SettingsError
+from voicespan_server.undo import Undo
 
 logger = logging.getLogger(__name__)
 
@@ -158,8 +160,7 @@ class Door:
 
     # --- how many ---------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def knock(self, address: str) -> Iterator[None]:
+    def knock(self, address: str) -> Undo:
         """A connection, from before it said who it is until it ends.
 
         Raises:
@@ -175,10 +176,7 @@ class Door:
                 "sees, VOICESPAN_TRUSTED_PROXIES has to name it"
             )
         _check(exceeded, "address")
-        try:
-            yield
-        finally:
-            self._by_address.end(address)
+        return Undo(partial(self._by_address.end, address))
 
     @contextmanager
     def unknown(self) -> Iterator[None]:
@@ -189,8 +187,7 @@ class Door:
         finally:
             self._unknown -= 1
 
-    @contextmanager
-    def inside_as(self, caller: Caller, *, goes_on: bool = False) -> Iterator[None]:
+    def inside_as(self, caller: Caller, *, goes_on: bool = False) -> Undo:
         """A call of theirs, or a chat's exchange, as long as it lasts.
 
         One that `goes_on` with a session is let in to a full server: it had its place, which may not be free yet.
@@ -204,11 +201,11 @@ class Door:
             raise _overloaded()
         _check(self._by_key.begin(caller.key_id), "key")
         self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1
-            self._by_key.end(caller.key_id)
+        return Undo(partial(self._leaves, caller.key_id))
+
+    def _leaves(self, key_id: str) -> None:
+        self._inside -= 1
+        self._by_key.end(key_id)
 
     def count(self, refused: Refused) -> bool:
         """Somebody was not let in; returns whether a span is to tell of it."""
