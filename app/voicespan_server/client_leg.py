@@ -24,7 +24,7 @@ from voicespan_server.waiting import Flag, Mailbox
 EXTENSION = "voicespan.audio"
 _DATA = frozenset({Opcode.CONT, Opcode.TEXT, Opcode.BINARY})
 RESTART = 1012
-SHUTDOWN_S = 1.0
+CLOSE_S = 1.0
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -114,21 +114,35 @@ class ClientLeg(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """The server stops: close as an application does, and give the client the time to answer.
 
-        uvicorn would close the transport at once. What the client is just sending makes a reset of it, and the
-        code 1012, which says "call again", does not arrive.
+        uvicorn would close the transport at once, and the code 1012, which says "call again", would not arrive.
         """
         if not self.handshake_complete or self.close_sent or self.transport.is_closing():
             super().shutdown()
             return
         self.stop_keepalive()
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": RESTART})
         self.conn.send_close(RESTART)
+        self._say_close(RESTART, "")
+
+    def handle_parser_exception(self) -> None:
+        """The client said what it may not, and is told so: a message too long, a text that is none."""
+        if self.close_sent:
+            return  # what still comes is read and dropped
+        close = self.conn.close_sent
+        assert close is not None
+        self._say_close(close.code, close.reason)
+
+    def _say_close(self, code: int, reason: str) -> None:
+        """Write the close that the connection has ready, and go on reading until it is answered, or for a second.
+
+        Bytes that nobody reads reset the connection, and the code is lost with it.
+        """
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
-        self.close_timer = self.loop.call_later(SHUTDOWN_S, self.transport.close)
+        self.close_timer = self.loop.call_later(CLOSE_S, self.transport.close)
 
     # --- what goes ----------------------------------------------------------------------------------------------------
 

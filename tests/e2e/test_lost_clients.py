@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -96,6 +97,18 @@ async def test_a_frame_longer_than_any_message_closes_with_1009(environ: dict[st
         await socket.send(json.dumps({"type": "tomorrow", "much": "x" * ready["limits"]["max_message_bytes"]}))
         await socket.wait_closed()
         assert socket.close_code == 1009
+
+
+async def test_the_code_arrives_though_the_client_goes_on_sending(environ: dict[str, str]) -> None:
+    with ServerProcess(environ) as server:
+        for _ in range(5):
+            socket, ready = await call(server)
+            too_long = "x" * (8 * ready["limits"]["max_message_bytes"])
+            with suppress(ConnectionClosed):
+                for _ in range(20):
+                    await socket.send(too_long)
+            await socket.wait_closed()
+            assert socket.close_code == 1009
 
 
 async def test_a_text_that_is_none_closes_with_1007_and_is_a_line_in_the_log(environ: dict[str, str]) -> None:
