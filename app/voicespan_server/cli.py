@@ -75,6 +75,11 @@ def serve(
     import importlib
     import threading
 
+    from voicespan_server import interpreter
+
+    if workers == 1:
+        interpreter.begin()
+
     import uvicorn
 
     from voicespan.sdk.endpoint import endpoint_from_environment
@@ -107,6 +112,10 @@ def demo(
 ) -> None:
     """Serve, place one spoken call, and print its trace."""
     import asyncio
+
+    from voicespan_server import interpreter
+
+    interpreter.begin()
 
     import uvicorn
 

@@ -18,6 +18,7 @@ def _as_before() -> Iterator[None]:
     yield
     sys.setswitchinterval(interval_s)
     gc.unfreeze()
+    gc.enable()
 
 
 def test_what_is_there_at_the_start_is_never_collected_again() -> None:
@@ -26,6 +27,13 @@ def test_what_is_there_at_the_start_is_never_collected_again() -> None:
     assert frozen > 10_000
     interpreter.settle()
     assert gc.get_freeze_count() <= frozen, "once a process: later garbage would never be freed"
+
+
+def test_garbage_is_looked_for_from_when_all_has_begun() -> None:
+    interpreter.begin()
+    assert not gc.isenabled()
+    interpreter.settle()
+    assert gc.isenabled()
 
 
 def test_the_writer_waits_a_millisecond_for_the_interpreter() -> None:
