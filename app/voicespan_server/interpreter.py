@@ -5,16 +5,24 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 
 # A thread that wants the interpreter's lock gets it after this long from one that computes. The store's writer asks for
 # it some ten times a commit: at Python's own 5 ms what had ended beside a busy event loop was up to 190 ms from disk.
 SWITCH_INTERVAL_S = 0.001
 
 # uvloop keeps 256 KiB to read into for each TLS connection, of which one that is idle touches a page. Taken from the
-# heap, as glibc does once one was freed, it lies where others have written: a session held 12 to 24 KiB more.
-MMAP_BYTES = 256 << 10
-_M_MMAP_THRESHOLD = -3
+# heap, as glibc does once one was freed, it lies where others have written: a session held 12 to 24 KiB more. But each
+# read makes an object of the same size, and shrinks it: pages of its own for that would cost more than all else that is
+# done with what was read. So only while a connection is made do blocks of that size have pages of their own.
+BUFFER_BYTES = 256 << 10
+USUAL_BYTES = 4 << 20
+# What is free at the heap's end is given back from here on: not what was read into just now.
+TRIM_BYTES = 8 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_connecting = 0
 
 
 def begin() -> None:
@@ -32,16 +40,38 @@ def settle() -> None:
     in which no thread of the process runs and no call is heard. What is there now stays, so it need not be looked at.
     """
     sys.setswitchinterval(min(SWITCH_INTERVAL_S, sys.getswitchinterval()))
-    _map_large_blocks()
+    _mallopt(_M_TRIM_THRESHOLD, TRIM_BYTES)
+    _mallopt(_M_MMAP_THRESHOLD, USUAL_BYTES)
     if not gc.get_freeze_count():
         gc.collect()
         gc.freeze()
     gc.enable()
 
 
-def _map_large_blocks() -> None:
-    """Have the C library give each large block pages of its own; nothing where it is not glibc."""
-    with suppress(AttributeError, OSError, TypeError):
+@contextmanager
+def buffers_of_their_own() -> Iterator[None]:
+    """While a TLS connection is made: the block that it reads into has pages of its own, see above."""
+    global _connecting  # noqa: PLW0603 - as many as are made at once; the C library has one such number for all
+    _connecting += 1
+    _mallopt(_M_MMAP_THRESHOLD, BUFFER_BYTES)
+    try:
+        yield
+    finally:
+        _connecting -= 1
+        if not _connecting:
+            _mallopt(_M_MMAP_THRESHOLD, USUAL_BYTES)
+
+
+def _mallopt(parameter: int, value: int) -> None:
+    if libc := _glibc():
+        libc.mallopt(parameter, value)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, where it is that one: who else has a `mallopt` may mean other things by it."""
+    with suppress(OSError, TypeError):
         libc = ctypes.CDLL(None)
-        libc.gnu_get_libc_version  # noqa: B018 - who else has a `mallopt` may mean other things by it
-        libc.mallopt(_M_MMAP_THRESHOLD, MMAP_BYTES)
+        if hasattr(libc, "gnu_get_libc_version") and hasattr(libc, "mallopt"):
+            return libc
+    return None

@@ -10,6 +10,7 @@ from google.genai import live, types
 
 from voicespan_server.audio_wire import warn_once
 from voicespan_server.failures import SetupRefused
+from voicespan_server.interpreter import buffers_of_their_own
 from voicespan_server.live import Upstream
 from voicespan_server.settings import Settings
 from voicespan_server.upstream_leg import MIME_TYPE, UpstreamLeg
@@ -116,7 +117,8 @@ async def dial(upstream: Upstream, settings: Settings, config: types.LiveConnect
     """
     dialled = upstream.client.aio.live.connect(model=settings.model, config=config)
     async with asyncio.timeout(settings.setup_timeout_s):
-        session = await dialled.__aenter__()
+        with buffers_of_their_own():
+            session = await dialled.__aenter__()
     try:
         if session.setup_complete is None:
             # The SDK takes an error in place of the setup's answer for a session.

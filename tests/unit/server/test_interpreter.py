@@ -49,17 +49,26 @@ def test_a_program_that_switches_faster_keeps_doing_so() -> None:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library's own ways")
-def test_large_blocks_have_pages_of_their_own_also_after_some_were_freed() -> None:
+def test_a_connections_buffer_has_pages_of_its_own_and_what_is_read_has_none() -> None:
     interpreter.settle()
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
-    filling = [libc.malloc(interpreter.MMAP_BYTES) for _ in range(500)]  # what other tests have freed; none is touched
-    for _ in range(2):
-        blocks = [libc.malloc(interpreter.MMAP_BYTES) for _ in range(100)]
-        own = [block for block in blocks if block % mmap.PAGESIZE == 2 * ctypes.sizeof(ctypes.c_size_t)]
+
+    def own_pages() -> int:
+        blocks = [libc.malloc(interpreter.BUFFER_BYTES) for _ in range(100)]
         for block in blocks:
             libc.free(block)
-        assert len(own) == len(blocks)
+        return sum(block % mmap.PAGESIZE == 2 * ctypes.sizeof(ctypes.c_size_t) for block in blocks)
+
+    filling = [
+        libc.malloc(interpreter.BUFFER_BYTES) for _ in range(500)
+    ]  # what other tests have freed; none is touched
+    for _ in range(2):
+        with interpreter.buffers_of_their_own():
+            with interpreter.buffers_of_their_own():
+                pass
+            assert own_pages() == 100, "another connection is made still"
+        assert own_pages() < 10
     for block in filling:
         libc.free(block)
