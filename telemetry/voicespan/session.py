@@ -30,7 +30,7 @@ from voicespan.guard import guarded, report
 from voicespan.identity import Identity
 from voicespan.lifecycle import Lifecycle
 from voicespan.metrics import Metrics
-from voicespan.operations import Operation, SessionTotals, StartTurn
+from voicespan.operations import EndSession, Operation, SessionTotals, StartTurn
 from voicespan.recent_audio import RecentAudio
 from voicespan.recording import Recorder, Recordings
 from voicespan.shape import TraceShape
@@ -224,6 +224,8 @@ class VoiceSession:
         self._spans.apply(operation, input_audio_s)
         if self._metrics:
             self._metrics.apply(operation, context, input_audio_s)
+        if isinstance(operation, EndSession):
+            self._recent.clear()  # tens of kilobytes, which are not to wait for whoever still holds the session
 
     def close(self, close: Close, error_type: str | None = None) -> None:
         """The call is over: everything that is open ends. Later events are ignored."""
