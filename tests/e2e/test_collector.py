@@ -178,6 +178,18 @@ def test_content_reaches_langfuse_and_not_jaeger(
     assert tool.attributes == {**SESSION, "gen_ai.tool.name": "search_nearby"}
 
 
+def test_where_somebody_is_reaches_langfuse_and_not_jaeger(
+    collector: CollectorProcess, langfuse: LangfuseSink, jaeger: OtlpGrpcSink
+) -> None:
+    place = '{"query":"cafe","latitude":60.169856,"longitude":24.938379}'
+    told = dict.fromkeys(("gen_ai.tool.call.arguments", "langfuse.observation.input"), place)
+    send(collector, [make_span("tool-search_nearby", 5, trace_id=CALL, attributes={**SESSION, **told})])
+    (at_langfuse,) = langfuse.spans.wait_count(1)
+    assert at_langfuse.attributes["langfuse.observation.input"] == place
+    (at_jaeger,) = jaeger.spans.wait_count(1)
+    assert "60.169856" not in at_jaeger.raw.decode("latin-1")
+
+
 API_KEY = "AIza" + "k" * 35
 LANGFUSE_KEY = "sk-lf-01234567-89ab-cdef-0123-456789abcdef"
 EMAIL = "ada@example.com"
