@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -277,6 +278,23 @@ def test_what_langfuse_refused_for_now_is_sent_again_and_once(
     assert [request.status for request in langfuse.requests.all()] == [503, 200]
     assert len({span.span_id for span in spans}) == len(spans) == 5
     assert len(jaeger.spans.wait_count(6)) == 6
+
+
+def test_while_langfuse_is_away_jaeger_gets_its_spans_within_a_second(
+    collector: CollectorProcess, langfuse: LangfuseSink, jaeger: OtlpGrpcSink
+) -> None:
+    send(collector, call_spans())  # the first export pays for the connection
+    langfuse.spans.wait_count(5)
+    langfuse.stop()
+    send(collector, [make_span("Turn 2", 100, trace_id=CALL, attributes=SESSION)])
+    collector.wait_for_log(lambda line: "otlp_http/langfuse" in line and "Exporting failed" in line)
+    waited_s = []
+    for number in range(1, 21):
+        sent_ns = time.time_ns()
+        send(collector, [make_span("Turn 3", 100 + number, trace_id=CALL, attributes=SESSION)])
+        arrived = jaeger.spans.wait_count(7 + number)[-1]
+        waited_s.append((arrived.received_ns - sent_ns) / 1e9)
+    assert sorted(waited_s)[18] < 1.0, "p95"
 
 
 def test_an_outage_of_langfuse_outlives_a_kill_of_the_collector(
