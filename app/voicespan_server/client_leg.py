@@ -119,7 +119,6 @@ class ClientLeg(WebSocketsSansIOProtocol):
         if not self.handshake_complete or self.close_sent or self.transport.is_closing():
             super().shutdown()
             return
-        self.stop_keepalive()
         self.conn.send_close(RESTART)
         self._say_close(RESTART, "")
 
@@ -136,6 +135,7 @@ class ClientLeg(WebSocketsSansIOProtocol):
 
         Bytes that nobody reads reset the connection, and the code is lost with it.
         """
+        self.stop_keepalive()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
