@@ -34,7 +34,7 @@ _Open = tuple[Span, Context]
 
 
 class SessionSpans:
-    """The spans of one session, from its `WebSocket Session` down. `totals` are read whenever a turn ends."""
+    """The spans of one session, from its `WebSocket Session` down; `totals` are its counts, which go on."""
 
     __slots__ = (
         "_capture",
@@ -43,9 +43,7 @@ class SessionSpans:
         "_estimator",
         "_events",
         "_identity",
-        "_input_s_before",
         "_model",
-        "_money",
         "_of_session",
         "_recorder",
         "_session",
@@ -79,23 +77,23 @@ class SessionSpans:
         self._model = model
         self._capture = capture
         self._shape = shape or TraceShape()
-        self._totals = totals
+        self._totals = tot.RunningTotals(model, totals)
         self._recorder = recorder
         self._conversation = Conversation(instructions if capture.anywhere else "", capture)
         self._estimator = Estimator(model.name, instructions)
-        self._money = tot.Money(model)
         self._connection: Span | None = None
         self._turns: dict[int, _Open] = {}
-        self._input_s_before = 0.0
         self._tools: dict[str, _Open] = {}
         self._trace_bytes = 0
-        self._session, self.context = self._open(
+        within = ident.in_context(identity, parent)
+        self._session, _ = self._open(
             c.WEBSOCKET_SESSION,
             SpanKind.INTERNAL,
-            ident.in_context(identity, parent),
+            tot.in_context(self._totals, within),
             start_ns,
             {c.LF_TYPE: "agent", c.ENTRY: True, c.MODEL: model.name},
         )
+        self.context = trace.set_span_in_context(self._session, within)
         self._events = SessionEvents(logger, self._session, self.context, self._identity, model)
 
     @property
@@ -106,7 +104,7 @@ class SessionSpans:
     @property
     def cost_usd(self) -> float | None:
         """Of all that was billed so far, in US dollars; None where no price is known."""
-        return self._money.cost_usd
+        return self._totals.cost_usd
 
     def tool_context(self, call_id: str) -> Context | None:
         """The context in which a tool's handler runs, so that its spans nest under the call."""
@@ -143,7 +141,7 @@ class SessionSpans:
             case op.EndTool():
                 self._end_tool(operation)
             case op.LooseUsage(usage=usage):
-                self._money.add_cost(usage)
+                self._totals.add_cost(usage)
             case op.EndSession():
                 self._events.apply(operation)
                 self._end_session(operation, input_audio_s)
@@ -200,8 +198,8 @@ class SessionSpans:
         if not self._turns:
             self._turns.clear()  # lets go of its table, which outweighs most of a session's state
         bill = self._estimator.turn(record)
-        found = attr.turn(record, input_audio_s - self._input_s_before)
-        self._input_s_before = input_audio_s
+        found = attr.turn(record, input_audio_s - self._totals.input_audio_s)
+        self._totals.input_audio_s = input_audio_s
         generation = attr.generation(record, self._model, attr.SPEECH, bill)
         exchange = self._exchange(record)
         text = attr.exchange_text(exchange.shown, exchange.answered, attr.finish_reason(record))
@@ -218,10 +216,8 @@ class SessionSpans:
             self._events.details(generation, text, record, context)
         if self._shape.speech_spans:
             self._speech(record)
-        self._money.add(bill)
-        # The session says at every turn how far it has come: should the process die, that is what is known of it.
-        # Before the turn ends, for the store notes the session together with it.
-        self._session.set_attributes(tot.session_totals(self._totals, self._money, input_audio_s))
+        # Before the span ends, for the journal notes the session together with it.
+        self._totals.add(bill)
         if not self._awaits_sound(span, record, exchange):
             span.end(record.end_ns)
         self._weigh(found)
@@ -314,7 +310,8 @@ class SessionSpans:
     # --- the session ------------------------------------------------------------------------------------------------
 
     def _end_session(self, end: op.EndSession, input_audio_s: float) -> None:
-        totals = tot.session_totals(end.totals, self._money, input_audio_s)
+        self._totals.input_audio_s = input_audio_s
+        totals = self._totals.attributes()
         stated = totals | tot.session_close(end.close)
         if end.error_type:
             stated[c.ERROR_TYPE] = end.error_type

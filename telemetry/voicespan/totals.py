@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
 from voicespan import conventions as c
@@ -16,15 +18,26 @@ from voicespan.operations import SessionTotals
 from voicespan.usage import NOTHING, Usage
 
 _PREFIX = "voicespan.session."
+_KEY = otel_context.create_key("voicespan-totals")
 
 
-class Money:
-    """What a session's turns were billed, and what that cost."""
+class RunningTotals:
+    """What a session has come to so far: its counts, what its turns were billed, and what that cost."""
 
-    __slots__ = ("_model", "cost_usd", "estimated", "fresh_input_tokens", "rebilled_input_tokens")
+    __slots__ = (
+        "_model",
+        "cost_usd",
+        "counts",
+        "estimated",
+        "fresh_input_tokens",
+        "input_audio_s",
+        "rebilled_input_tokens",
+    )
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, counts: SessionTotals) -> None:
         self._model = model
+        self.counts = counts
+        self.input_audio_s = 0.0  # as of the last turn that ended
         self.cost_usd: float | None = None
         self.estimated = NOTHING
         self.fresh_input_tokens = self.rebilled_input_tokens = 0
@@ -44,34 +57,45 @@ class Money:
         if cost := cost_of(usage, self._model):
             self.cost_usd = (self.cost_usd or 0.0) + cost.total
 
+    def attributes(self) -> Attributes:
+        """As they stand on the session's span. Zeros are stated; a cost is only where one is known."""
+        counts, estimated = self.counts, self.estimated
+        usage = counts.usage
+        found: dict[str, AttributeValue | None] = {
+            c.SESSION_TURNS: counts.turns,
+            c.SESSION_GENERATIONS: counts.generations,
+            c.SESSION_TOOL_CALLS: counts.tool_calls,
+            c.SESSION_CONNECTIONS: counts.connections,
+            c.SESSION_RECONNECTS: counts.reconnects,
+            c.SESSION_INTERRUPTIONS: counts.interruptions,
+            c.SESSION_BARGE_INS: counts.barge_ins,
+            c.SESSION_STALLS: counts.stalls,
+            c.SESSION_TURNS_WITHOUT_USAGE: counts.turns_without_usage,
+            c.SESSION_INPUT_AUDIO: self.input_audio_s,
+            c.SESSION_OUTPUT_AUDIO: counts.output_audio_s,
+            c.SESSION_DROPPED_AUDIO: counts.dropped_audio_s,
+            c.SESSION_COST: self.cost_usd,
+            c.SESSION_USAGE: to_json(
+                {**usage.buckets(), **estimated.buckets(ESTIMATED), "total": usage.total + estimated.total}
+            ),
+            c.SESSION_FRESH: self.fresh_input_tokens,
+            c.SESSION_REBILLED: self.rebilled_input_tokens,
+            c.SESSION_PROVIDER_TOTAL: usage.provider_total,
+            c.SESSION_TTFA_P50: percentile(counts.times_to_first_audio_s, 0.50),
+            c.SESSION_TTFA_P95: percentile(counts.times_to_first_audio_s, 0.95),
+        }
+        return known(found)
 
-def session_totals(totals: SessionTotals, money: Money, input_audio_s: float) -> Attributes:
-    """A session's totals so far. Zeros are stated; a cost is only where one is known."""
-    estimated = money.estimated
-    found: dict[str, AttributeValue | None] = {
-        c.SESSION_TURNS: totals.turns,
-        c.SESSION_GENERATIONS: totals.generations,
-        c.SESSION_TOOL_CALLS: totals.tool_calls,
-        c.SESSION_CONNECTIONS: totals.connections,
-        c.SESSION_RECONNECTS: totals.reconnects,
-        c.SESSION_INTERRUPTIONS: totals.interruptions,
-        c.SESSION_BARGE_INS: totals.barge_ins,
-        c.SESSION_STALLS: totals.stalls,
-        c.SESSION_TURNS_WITHOUT_USAGE: totals.turns_without_usage,
-        c.SESSION_INPUT_AUDIO: input_audio_s,
-        c.SESSION_OUTPUT_AUDIO: totals.output_audio_s,
-        c.SESSION_DROPPED_AUDIO: totals.dropped_audio_s,
-        c.SESSION_COST: money.cost_usd,
-        c.SESSION_USAGE: to_json(
-            {**totals.usage.buckets(), **estimated.buckets(ESTIMATED), "total": totals.usage.total + estimated.total}
-        ),
-        c.SESSION_FRESH: money.fresh_input_tokens,
-        c.SESSION_REBILLED: money.rebilled_input_tokens,
-        c.SESSION_PROVIDER_TOTAL: totals.usage.provider_total,
-        c.SESSION_TTFA_P50: percentile(totals.times_to_first_audio_s, 0.50),
-        c.SESSION_TTFA_P95: percentile(totals.times_to_first_audio_s, 0.95),
-    }
-    return known(found)
+
+def in_context(totals: RunningTotals, parent: Context) -> Context:
+    """A context to start a session's span in: who keeps a journal finds there what the span will say at its end."""
+    return otel_context.set_value(_KEY, totals, parent)
+
+
+def of_context(ctx: Context | None) -> RunningTotals | None:
+    """The totals of the session whose span is started in this context."""
+    found = otel_context.get_value(_KEY, ctx)
+    return found if isinstance(found, RunningTotals) else None
 
 
 def session_close(close: Close) -> Attributes:

@@ -1,5 +1,6 @@
 """The journal: a session whose process died is closed by whoever comes next, once, as far as is known."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import TracerProvider
 
 from support.received import attributes_of, decode_logs
+from support.story import events
+from support.telling import IDENTITY, MODEL, Recorder
+from voicespan import VoiceSession
 from voicespan import conventions as c
 from voicespan.sdk.processors import StoreProcessor
 from voicespan.sdk.reading import StoredSpan, reader
@@ -234,6 +238,33 @@ def test_a_session_without_a_turn_says_so(path: Path) -> None:
     [session] = stored(path)
     assert session.attributes[c.SESSION_TURNS] == session.attributes[c.LF_METADATA + "turns"] == 0
     assert session.end_ns == session.start_ns
+    second.close()
+
+
+def test_a_session_that_was_cut_off_says_what_it_would_have_said_of_its_turns(path: Path) -> None:
+    first = Store(path, send=[Signal.TRACES])
+    recorder = Recorder()
+    recorder.provider.add_span_processor(StoreProcessor(first))
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    session.audio_sent(bytes(32_000))
+    for event, at in events("ON I VAE CALL1 RESP1 A T GC U TC I VAE A GC VAS INT U TC cc A"):
+        session.feed(event, session.began_ns + at)
+    first.close()
+    second = Store(path, send=[Signal.TRACES])
+    recovered = {span.name: span for span in stored(path)}[c.WEBSOCKET_SESSION]
+    # The third turn began and did not end: the session had told of two.
+    assert recovered.attributes[c.SESSION_TURNS] == 2
+    assert json.loads(str(recovered.attributes[c.SESSION_USAGE]))["total"] == 300
+    expected = {
+        c.SESSION_TOOL_CALLS: 1,
+        c.SESSION_INTERRUPTIONS: 1,
+        c.SESSION_BARGE_INS: 1,
+        c.SESSION_CONNECTIONS: 1,
+        c.SESSION_INPUT_AUDIO: 1.0,
+    }
+    assert {name: recovered.attributes[name] for name in expected} == expected
+    # What happened meanwhile is there too.
+    assert [event.name for event in recovered.events] == [c.EVENT_CONNECTION_STARTED]
     second.close()
 
 

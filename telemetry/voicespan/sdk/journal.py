@@ -1,7 +1,8 @@
 """The journal: what is known of a session's spans before they end, and how it is closed for a process that died.
 
 Every open span of a session has a row of its owner's, with what it had when it began; the session's own span is
-noted again with every turn that ends, so that its totals are those of the turns that are stored.
+noted again with every turn that ends, with its totals, so that these are those of the turns that are stored. The span
+itself is given them only when it ends.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ class OpenSpan:
     attributes: Mapping[str, AttributeValue]
 
     @classmethod
-    def of(cls, span: ReadableSpan) -> OpenSpan:
-        """Note it. Copies the attributes and nothing else: this runs on the event loop."""
+    def of(cls, span: ReadableSpan, more: Mapping[str, AttributeValue] | None = None) -> OpenSpan:
+        """Note it, with `more` attributes than it has. Copies them and nothing else: this runs on the event loop."""
         # What the SDK has here copies its dict at once; dict() of it would go key by key, twenty times slower.
-        return cls(span, cast("MappingProxyType[str, AttributeValue]", span.attributes).copy())
+        noted = cast("MappingProxyType[str, AttributeValue]", span.attributes).copy()
+        noted.update(more or {})
+        return cls(span, noted)
 
     def frozen(self) -> ReadableSpan:
         """The span as it was noted, to be encoded."""
@@ -139,7 +142,7 @@ def _close(span: Span, last_ns: int) -> None:
     if span.name == c.WEBSOCKET_SESSION:
         _set(span, c.SESSION_CLOSE_INITIATOR, AnyValue(string_value="process"))
         if not any(pair.key == c.SESSION_TURNS for pair in span.attributes):
-            _set(span, c.SESSION_TURNS, AnyValue(int_value=0))  # totals are set with every turn that ends: none did
+            _set(span, c.SESSION_TURNS, AnyValue(int_value=0))  # totals are noted with every turn that ends: none did
         stated = [(pair.key, pair.value) for pair in span.attributes if pair.key.startswith(_TOTALS)]
         for key, value in stated:  # once more where Langfuse can filter by it, as on a session that ended itself
             _set(span, c.LF_METADATA + key.removeprefix(_TOTALS), value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
@@ -11,9 +12,11 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from voicespan import conventions as c
 from voicespan import identity as ident
+from voicespan import totals as tot
 from voicespan.guard import guarded
 from voicespan.sdk.journal import OpenSpan
 from voicespan.sdk.store import Store
+from voicespan.totals import RunningTotals
 
 _TURN = c.TURN.split("{", maxsplit=1)[0]
 
@@ -50,15 +53,26 @@ class IdentityLogProcessor(LogRecordProcessor):
         return True
 
 
+class _Session(NamedTuple):
+    """The span of a session that is open, and its totals, where it was started with any."""
+
+    span: Span
+    totals: RunningTotals | None
+
+    def noted(self) -> OpenSpan:
+        """For the journal: as it would end now."""
+        return OpenSpan.of(self.span, self.totals.attributes() if self.totals else None)
+
+
 class StoreProcessor(SpanProcessor):
     """Hands sampled spans to the store: all when they end, and those of a session also when they begin.
 
-    With each turn that ends goes what the session's span says then: set its totals before ending the turn.
+    With each turn that ends goes what the session's span would say if it ended then: what it says, and its totals.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._sessions: dict[str, Span] = {}
+        self._sessions: dict[str, _Session] = {}
 
     @guarded(default=None)
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -66,7 +80,7 @@ class StoreProcessor(SpanProcessor):
         if (session_id := _session_of(span)) is None:
             return
         if span.name == c.WEBSOCKET_SESSION:
-            self._sessions[session_id] = span
+            self._sessions[session_id] = _Session(span, tot.of_context(parent_context))
         self._store.append(OpenSpan.of(span))
 
     @guarded(default=None)
@@ -77,10 +91,10 @@ class StoreProcessor(SpanProcessor):
         session_id = _session_of(span)
         session = self._sessions.get(session_id) if session_id else None
         if session_id and session and span.name == c.WEBSOCKET_SESSION:
-            if session.context == span.context:
+            if session.span.context == span.context:
                 del self._sessions[session_id]
         elif session and span.name.startswith(_TURN):
-            self._store.append(span, OpenSpan.of(session))  # together, or not at all
+            self._store.append(span, session.noted())  # together, or not at all
             return
         self._store.append(span)
 

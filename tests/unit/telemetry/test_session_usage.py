@@ -3,13 +3,15 @@
 import json
 
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from support import langfuse_contract
 from support.story import events
 from support.telling import IDENTITY, MODEL, Recorder, named, tell
 from voicespan import Close, Model, VoiceSession
+from voicespan.attributes import Attributes
+from voicespan.totals import RunningTotals, of_context
 
 CALL = "ON MIC VAS I VAE CALL1 RESP1 a A T A GC U TC I VAE A GC VAS INT U TC BYE"
 
@@ -54,15 +56,38 @@ def test_a_turn_says_what_of_its_prompt_was_billed_before() -> None:
     assert session["voicespan.session.rebilled_input_tokens"] == 120
 
 
-def test_the_session_says_at_every_turn_how_far_it_has_come() -> None:
-    """What is known of a session whose process dies is what stands on its span by then."""
-    recorder = Recorder()
+class Journalist(SpanProcessor):
+    """Notes, as a store does, what a session has come to when each turn ends."""
+
+    def __init__(self) -> None:
+        self.totals: RunningTotals | None = None
+        self.noted: list[Attributes] = []
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        found = of_context(parent_context)
+        assert (found is not None) == (span.name == "WebSocket Session")
+        self.totals = found or self.totals
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.name.startswith("Turn") and self.totals:
+            self.noted.append(self.totals.attributes())
+
+
+def test_who_keeps_a_journal_can_ask_at_every_turn_how_far_the_session_has_come() -> None:
+    """Should the process die, that is what is known of it; the session's span says it only when it ends."""
+    recorder, journalist = Recorder(), Journalist()
+    recorder.provider.add_span_processor(journalist)
     session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
-    for event, at in events("ON cc CALL1 RESP1 A GC U TC"):
+    for event, at in events("ON cc CALL1 RESP1 A GC U TC cc A GC U TC"):
         session.feed(event, session.began_ns + at)
-    open_span = trace.get_current_span(session.context)
-    assert isinstance(open_span, ReadableSpan)
-    known = open_span.attributes or {}
-    assert (known["voicespan.session.turns"], known["voicespan.session.tool_calls"]) == (1, 1)
-    assert known["voicespan.session.cost"] == pytest.approx(5.2e-4)
+    first, second = journalist.noted
+    assert (first["voicespan.session.turns"], first["voicespan.session.tool_calls"]) == (1, 1)
+    assert first["voicespan.session.cost"] == pytest.approx(5.2e-4)
     session.close(Close(1000, "", "client"))
+    said = named(recorder.spans(), "WebSocket Session").attributes
+    assert second.items() <= said.items()
+    assert {name for name in said if name.startswith("voicespan.session.")} - second.keys() == {
+        "voicespan.session.close_code",
+        "voicespan.session.close_reason",
+        "voicespan.session.close_initiator",
+    }
