@@ -33,26 +33,32 @@ async def main(question: str) -> None:
             session.feed(event)
         await socket.send(json.dumps(message))
 
-    session.feed(ev.Dialing())
-    headers = {"x-goog-api-key": os.environ["GEMINI_API_KEY"]}
-    trust = ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE"))
-    async with connect(URL, additional_headers=headers, ssl=trust) as socket:
-        await send(SETUP)
-        await socket.recv()
-        session.feed(ev.Connected())
-        with wave.open(question) as recording:
-            while chunk := recording.readframes(1600):
-                session.audio_sent(chunk)
-                audio = {"data": base64.b64encode(chunk).decode(), "mimeType": "audio/pcm;rate=16000"}
-                await send({"realtimeInput": {"audio": audio}})
-        await send({"realtimeInput": {"audioStreamEnd": True}})
-        async for frame in socket:
-            events = wire.received(frame)
-            for event in events:
-                session.feed(event)
-            if any(isinstance(event, ev.TurnComplete) for event in events):
-                break
-    session.close(voicespan.Close(1000, "", "server"))
+    error = None
+    try:
+        session.feed(ev.Dialing())
+        headers = {"x-goog-api-key": os.environ["GEMINI_API_KEY"]}
+        trust = ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE"))
+        async with connect(URL, additional_headers=headers, ssl=trust) as socket:
+            await send(SETUP)
+            await socket.recv()
+            session.feed(ev.Connected())
+            with wave.open(question) as recording:
+                while chunk := recording.readframes(1600):
+                    session.audio_sent(chunk)
+                    audio = {"data": base64.b64encode(chunk).decode(), "mimeType": "audio/pcm;rate=16000"}
+                    await send({"realtimeInput": {"audio": audio}})
+            await send({"realtimeInput": {"audioStreamEnd": True}})
+            async for frame in socket:
+                events = wire.received(frame)
+                for event in events:
+                    session.feed(event)
+                if any(isinstance(event, ev.TurnComplete) for event in events):
+                    break
+    except Exception as problem:
+        error = type(problem).__name__
+        raise
+    finally:
+        session.close(voicespan.Close(1000, "", "server"), error)
 
 
 asyncio.run(main(sys.argv[1]))

@@ -19,6 +19,7 @@ from voicespan_server.terminal import complain, out, say
 
 if TYPE_CHECKING:
     from voicespan_server.client import VoiceClient
+    from voicespan_server.remote import RestClient
 
 VoiceUrl = Annotated[str, typer.Option(help="The server's voice socket.")]
 ApiKey = Annotated[
@@ -49,12 +50,23 @@ def call(  # noqa: PLR0917 - typer calls it by name
     import asyncio
 
     from voicespan_server.client import CallError, read_wav
+    from voicespan_server.remote import RestClient
 
+    rest = RestClient(url, api_key)
     spoken = [read_wav(path) for path in lines or ()]
     said: AsyncIterator[bytes | str] = _all_of([*spoken, *(text or ())]) if spoken or text else _typed_lines()
     try:
         asyncio.run(
-            _place(said, url, api_key, microphone=bool(spoken), trace=trace, answer_s=answer_s, as_json=as_json)
+            _place(
+                said,
+                url,
+                rest,
+                with_token=bool(api_key),
+                microphone=bool(spoken),
+                trace=trace,
+                answer_s=answer_s,
+                as_json=as_json,
+            )
         )
     except TimeoutError:
         complain(f"{url}: no answer within {answer_s:g} s")
@@ -69,8 +81,9 @@ def call(  # noqa: PLR0917 - typer calls it by name
 async def _place(
     said: AsyncIterator[bytes | str],
     url: str,
-    api_key: str | None,
+    rest: RestClient,
     *,
+    with_token: bool,
     microphone: bool,
     trace: bool,
     answer_s: float,
@@ -80,12 +93,10 @@ async def _place(
 
     from voicespan_server import client as voice_client
     from voicespan_server.narrator import Narrator
-    from voicespan_server.remote import RestClient
     from voicespan_server.server_messages import TurnCompleted
 
-    rest = RestClient(url, api_key)
     try:
-        token = await asyncio.to_thread(rest.session_token) if api_key else None
+        token = await asyncio.to_thread(rest.session_token) if with_token else None
         async with voice_client.call(url, token=token, microphone=microphone) as running:
             if not as_json:
                 running.listener = Narrator(out())

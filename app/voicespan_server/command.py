@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Entry point."""
@@ -10,5 +12,6 @@ def main() -> None:
     except ModuleNotFoundError as error:
         from voicespan.extras import missing  # noqa: PLC0415 - the library is not needed for --help
 
-        raise SystemExit(str(missing("voicespan", error, "server"))) from None
+        print(missing("voicespan", error, "server"), file=sys.stderr)
+        sys.exit(2)
     run()

@@ -47,6 +47,7 @@ class RestClient:
         """A token for one call.
 
         Raises:
+            ConnectionError: there is no server.
             CallError: the server does not answer, or gives none for this key.
         """
         answer = self._request("POST", "/v1/session-tokens", {})
@@ -62,6 +63,7 @@ class RestClient:
         """The spans of a call that is over; waits until the session's own is among them.
 
         Raises:
+            ConnectionError: there is no server any more.
             CallError: the server does not answer, or shows no trace.
         """
         deadline = time.monotonic() + wait_s
@@ -82,6 +84,8 @@ class RestClient:
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx2.Response:
         try:
             return self._http.request(method, path, json=body)
+        except httpx2.ConnectError as error:
+            raise ConnectionError(f"{self.address}: {error}") from error
         except httpx2.HTTPError as error:
             raise CallError(f"{self.address}: {str(error) or type(error).__name__}") from error
 

@@ -72,7 +72,10 @@ def replay(
     signal: Annotated[str | None, typer.Option(help="traces, logs, scores or media; all by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send again what was refused: a running server takes it within seconds, else the next one that starts."""
+    """Send again what was refused.
+
+    A running server takes it within seconds, else the next one that starts.
+    """
     from voicespan.sdk import maintenance
 
     count = maintenance.replay(store_path(), _signal(signal))

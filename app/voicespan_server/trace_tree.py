@@ -64,10 +64,10 @@ def _session_facts(span: StoredSpan) -> list[str]:
     facts = _present(
         span,
         {
-            c.SESSION_TURNS: lambda n: f"{n} turns",
-            c.SESSION_TOOL_CALLS: lambda n: f"{n} tools",
-            c.SESSION_BARGE_INS: lambda n: f"{n} barge-in{'' if n == 1 else 's'}",
-            c.SESSION_STALLS: lambda n: f"{n} stall{'' if n == 1 else 's'}" if n else "",
+            c.SESSION_TURNS: lambda n: _counted(n, "turn"),
+            c.SESSION_TOOL_CALLS: lambda n: _counted(n, "tool"),
+            c.SESSION_BARGE_INS: lambda n: _counted(n, "barge-in"),
+            c.SESSION_STALLS: lambda n: _counted(n, "stall") if n else "",
         },
     )
     simulated = " (simulated)" if span.attributes.get(c.BACKEND) == "simulator" else ""
@@ -127,6 +127,10 @@ def _messages(span: StoredSpan, name: str) -> list[dict[str, str]]:
 
 def _cut(text: str) -> str:
     return text if len(text) <= MAX_QUOTE else text[: MAX_QUOTE - 1] + "…"
+
+
+def _counted(number: object, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _cost(usd: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -51,16 +51,20 @@ def start_session(
 ) -> VoiceSession:
     """Begin a session: its span is open from here on, until `close`.
 
-    It belongs to `identity`, else to the `session_context` that it is started in, else to a new one. `parent` is by
+    It belongs to `identity`, else to the `session_context` that it is started in, else to a new one; what answers is by
+    default `settings.backend`. `parent` is by
     default as `settings.session_parent` says; `settings` and `capture` are by default the environment's, `providers`
     the global ones. A model by name is priced by its list price, where the extra `cost` is installed.
     """
     settings = settings or settings_from_environment()
     providers = providers or Providers()
+    identity = identity or ident.of_context() or Identity(uuid.uuid4().hex)
+    if identity.backend is None:
+        identity = replace(identity, backend=settings.backend)
     if parent is None:
         parent = Context() if settings.session_parent == "new" else otel_context.get_current()
     return VoiceSession(
-        identity or ident.of_context() or Identity(uuid.uuid4().hex, backend=settings.backend),
+        identity,
         Model(bare_name(model), prices=prices_of(model, datetime.now(UTC).date())) if isinstance(model, str) else model,
         tracer=(providers.tracer or trace.get_tracer_provider()).get_tracer(c.SCOPE, VERSION),
         capture=capture or capture_from_environment(),

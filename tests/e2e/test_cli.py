@@ -85,6 +85,9 @@ def test_the_trace_is_in_the_local_store(demo: tuple[Path, str]) -> None:
         (("serve",), {"VOICESPAN_SIMULATOR_SCENARIO": "opera"}, "opera"),
         (("call", "missing.wav"), {}, "missing.wav"),
         (("call", __file__), {}, "cannot be read as a WAV file"),
+        (("call", "-t", "Hi", "--url", "http://127.0.0.1:1"), {}, "http://127.0.0.1:1 is no voice socket's URL"),
+        (("loadtest", "--url", "127.0.0.1"), {}, "127.0.0.1 is no voice socket's URL"),
+        (("call", "-t", "Hi", "--url", "ws://127.0.0.1:1", "--api-key", "k"), {}, "http://127.0.0.1:1: "),
     ],
 )
 def test_a_mistake_is_told_in_one_line(

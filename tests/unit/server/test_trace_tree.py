@@ -25,7 +25,7 @@ def test_each_span_has_its_facts() -> None:
     def line(name: str) -> str:
         return next(text for text in lines if name in text)
 
-    assert "3 turns  1 tools  1 barge-in" in line("WebSocket Session")
+    assert "3 turns  1 tool  1 barge-in" in line("WebSocket Session")
     assert "(simulated)" in line("WebSocket Session")
     assert "closed 1000 by client" in line("WebSocket Session")
     assert "gap" in line("Live Connection 2")

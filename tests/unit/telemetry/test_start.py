@@ -54,6 +54,15 @@ def test_it_belongs_to_the_context_that_it_is_started_in(recorder: Recorder, pro
     assert "user.id" not in outside.attributes
 
 
+@pytest.mark.parametrize("identity", [None, Identity("s-1"), Identity("s-1", backend="vertex")])
+def test_what_answers_is_the_identitys_or_the_settings_word(
+    recorder: Recorder, providers: Providers, identity: Identity | None
+) -> None:
+    start_session("any", identity, providers=providers, settings=LiveSettings(backend="simulator")).close(Close(1000))
+    [session] = recorder.spans()
+    assert session.attributes["voicespan.backend"] == ((identity and identity.backend) or "simulator")
+
+
 @pytest.mark.parametrize("settings", [LiveSettings(), LiveSettings(session_parent="new")])
 def test_its_parent_is_the_current_span_or_none(
     recorder: Recorder, providers: Providers, settings: LiveSettings
