@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 from rich.console import Console
 
+from voicespan.redaction import without_password
 from voicespan.sdk.reading import StoredSpan, reader_of
 from voicespan.sdk.signals import Signal
 from voicespan_server import client as voice_client
@@ -62,7 +63,7 @@ def banner(console: Console, url: str, server: Server) -> None:
         " (a simulator: it follows a script and recognises no speech)" if upstream.backend == "simulator" else ""
     )
     receiver = pipeline.endpoints.get(Signal.TRACES)
-    goes = receiver.url if receiver else "nowhere else (set OTEL_EXPORTER_OTLP_ENDPOINT)"
+    goes = without_password(receiver.url) if receiver else "nowhere else (set OTEL_EXPORTER_OTLP_ENDPOINT)"
     content = "captured" if server.telemetry.capture.on_spans else "not captured"
     console.print(f"[bold]Voicespan[/bold]  {url}", highlight=False)
     console.print(f"  model    {upstream.model.name} by {upstream.backend}{simulated}", highlight=False)

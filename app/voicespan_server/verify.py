@@ -24,6 +24,7 @@ from rich.console import Console
 from voicespan import conventions as c
 from voicespan.content import CAPTURE_VARIABLE
 from voicespan.langfuse import LangfuseClient, LangfuseError, SessionSums
+from voicespan.redaction import without_password
 from voicespan.sdk.reading import StoredSpan, reader_of
 from voicespan.session_scores import COMPLETION, INTERRUPTION_RATE, RESPONSIVENESS, TOOL_SUCCESS, Score
 from voicespan_server.app import create_app
@@ -135,8 +136,8 @@ class Report:
         self.say(f"model     {upstream.model.name} by {upstream.backend}")
         if upstream.backend == "simulator":
             self.say("          which is no Gemini: this verifies the way to Langfuse alone")
-        self.say(f"OTLP to   {endpoint}")
-        self.say(f"Langfuse  {server.settings.langfuse_base_url}, version {version}")
+        self.say(f"OTLP to   {without_password(endpoint)}")
+        self.say(f"Langfuse  {without_password(server.settings.langfuse_base_url)}, version {version}")
         self.say("words     recorded for this call, and sent to Langfuse")
         self.say("A call of about a minute, with three questions:")
 

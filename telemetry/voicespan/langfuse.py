@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from voicespan.extras import missing
+from voicespan.redaction import without_password
 
 try:
     from langfuse import Langfuse
@@ -64,6 +65,7 @@ class LangfuseClient:
             should_export_span=lambda span: False,
         )
         self.base_url = base_url
+        self._where = without_password(base_url)
 
     def check(self) -> str | None:
         """None where Langfuse accepts the keys, else one line that says what is wrong."""
@@ -72,8 +74,8 @@ class LangfuseClient:
         except Exception as error:  # noqa: BLE001 - the SDK raises its own, httpx's and pydantic's
             status = getattr(error, "status_code", None)
             if status in {401, 403}:
-                return f"{self.base_url} does not accept LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY (HTTP {status})"
-            return f"{self.base_url} cannot be reached: {_first_line(error)}"
+                return f"{self._where} does not accept LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY (HTTP {status})"
+            return f"{self._where} cannot be reached: {_first_line(error)}"
         return None
 
     def trace_url(self, trace_id: str) -> str | None:
@@ -124,7 +126,7 @@ class LangfuseClient:
         try:
             return read()
         except Exception as error:
-            raise LangfuseError(f"{self.base_url} could not be read: {_first_line(error)}") from error
+            raise LangfuseError(f"{self._where} could not be read: {_first_line(error)}") from error
 
     def close(self) -> None:
         """Send what waits and stop the background threads."""

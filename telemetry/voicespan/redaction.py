@@ -24,6 +24,9 @@ CARD = r"\b(?:\d[ -]?){12,18}\d\b"
 # International, or in the groups that a person writes: plain digits are also prices, times and distances.
 PHONE = r"(?<![\w.])(?:(?:\+|00)\d[\d ()./-]{6,20}\d|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})(?!\w)"
 
+# A name and password before a URL's host, or a bare host.
+_USER = re.compile(r"(^|//)[^\s/?#@]*:[^\s/?#]*@")
+
 _SECRET_KEY = re.compile(r"(?i).*(authorization|api[_-]?key|secret|password|cookie).*")
 _SECRETS = re.compile("|".join(SECRETS))
 _MAIL = re.compile(MAIL)
@@ -54,6 +57,11 @@ def redact_values(value: object, redact_text: Callable[[str], str]) -> object:
             return [redact_values(item, redact_text) for item in value]
         case _:
             return value
+
+
+def without_password(text: str, mask: str = "********") -> str:
+    """A URL, a host and port, or words with URLs, as they may be shown: the mask stands for names and passwords."""
+    return _USER.sub(rf"\g<1>{mask}@", text)
 
 
 def is_card_number(text: str) -> bool:

@@ -141,6 +141,23 @@ def test_a_collector_that_is_not_there(tmp_path: Path, good: dict[str, str]) -> 
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in found["collector"]["advice"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "failing"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", []),
+        ("GOOGLE_GEMINI_BASE_URL", []),
+        ("LANGFUSE_BASE_URL", ["langfuse"]),  # the name and password go in place of the keys
+    ],
+)
+def test_a_password_in_an_address_is_not_printed(
+    tmp_path: Path, good: dict[str, str], variable: str, failing: list[str]
+) -> None:
+    _, found = findings(tmp_path, {**good, variable: good[variable].replace("http://", "http://me:canary@")})
+    assert failed(found) == failing
+    assert "http://********@127.0.0.1:" in json.dumps(found)
+    assert "canary" not in json.dumps(found)
+
+
 def test_a_collector_that_refuses(tmp_path: Path, good: dict[str, str], receiver: OtlpHttpSink) -> None:
     receiver.fail_next(401, times=2)
     status, found = findings(tmp_path, good)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from voicespan.redaction import without_password
+
 
 class Outcome(StrEnum):
     """How it is. `WARN` serves, but not as somebody may think."""
@@ -16,7 +18,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at; `advice` says what to do where it is not well."""
+    """One thing that was looked at, without the passwords of URLs; `advice` says what to do where it is not well."""
 
     name: str
     outcome: Outcome
@@ -26,14 +28,14 @@ class Check:
 
 def ok(name: str, found: str) -> Check:
     """All is well."""
-    return Check(name, Outcome.OK, found)
+    return Check(name, Outcome.OK, without_password(found))
 
 
 def warn(name: str, found: str, advice: str) -> Check:
     """It serves, but."""
-    return Check(name, Outcome.WARN, found, advice)
+    return Check(name, Outcome.WARN, without_password(found), advice)
 
 
 def fail(name: str, found: str, advice: str) -> Check:
     """It will not work."""
-    return Check(name, Outcome.FAIL, found, advice)
+    return Check(name, Outcome.FAIL, without_password(found), advice)

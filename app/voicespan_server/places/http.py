@@ -15,6 +15,7 @@ from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, S
 from opentelemetry.semconv.attributes.url_attributes import URL_FULL, URL_SCHEME
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
+from voicespan.redaction import without_password
 from voicespan_server import __version__
 from voicespan_server.places.provider import PlacesError
 
@@ -102,7 +103,7 @@ def _describe(span: Span, method: str, base_url: str, template: str, *, queried:
             SERVER_ADDRESS: address.hostname or "",
             SERVER_PORT: address.port or (80 if address.scheme == "http" else 443),
             URL_TEMPLATE: template,
-            URL_FULL: f"{base_url}{shown}{'?REDACTED' if queried else ''}",
+            URL_FULL: f"{without_password(base_url, 'REDACTED:REDACTED')}{shown}{'?REDACTED' if queried else ''}",
         }
     )
 

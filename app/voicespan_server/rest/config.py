@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from urllib.parse import urlsplit
-
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, JsonValue, SecretStr
 
+from voicespan.redaction import without_password
 from voicespan_server import __version__
 from voicespan_server.rest.common import GUARD, GUARDED, TheServer
 from voicespan_server.settings import Settings
@@ -46,6 +44,6 @@ def shown(settings: Settings) -> dict[str, JsonValue]:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
             plain[name] = MASK
-        elif isinstance(value, str) and "@" in value and urlsplit(value).password:
-            plain[name] = re.sub(r"//[^@/]*@", f"//{MASK}@", value)
+        elif isinstance(value, str) and "://" in value:
+            plain[name] = without_password(value)
     return plain

@@ -237,6 +237,17 @@ async def test_each_request_is_a_client_span_under_its_tool(
         assert not any(secret in told for secret in ("Secret", "24.94", "60.17", KEY))
 
 
+async def test_a_maps_password_is_sent_and_not_told(maps: Maps, address: str, recorder: Recorder) -> None:
+    box = toolbox("osm", address.replace("http://", "http://me:canary@"), recorder)
+    await ask(box, recorder, "search_nearby", query="cafe")
+    [asked] = maps.asked
+    assert asked.headers["authorization"] == "Basic bWU6Y2FuYXJ5"
+    span, _ = recorder.finished_spans()
+    assert span.attributes is not None
+    assert str(span.attributes["url.full"]).startswith("http://REDACTED:REDACTED@127.0.0.1:")
+    assert "canary" not in str(span.attributes)
+
+
 @pytest.mark.parametrize(
     ("places", "path", "response", "told", "error_type"),
     [

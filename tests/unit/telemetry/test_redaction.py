@@ -150,3 +150,20 @@ def test_the_collector_masks_the_same_credentials_and_addresses() -> None:
 def test_a_long_text_does_not_cost_its_length_squared(piece: str) -> None:
     # Linear, this takes a few tenths of a second at the most; squared, the better part of an hour.
     assert redaction.redact(piece * (400_000 // len(piece)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://me:p%40ss@collector:4318/v1/traces", "http://********@collector:4318/v1/traces"),
+        ("me:p@ss@collector:4317", "********@collector:4317"),
+        (
+            "https://me:pass@a/x refused a span, https://b:1/@c took it",
+            "https://********@a/x refused a span, https://b:1/@c took it",
+        ),
+        ("collector:4317 answers: ask ann@example.com", "collector:4317 answers: ask ann@example.com"),
+        ("https://host/?a=//b:c@d", "https://host/?a=//********@d"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(text: str, expected: str) -> None:
+    assert redaction.without_password(text) == expected
