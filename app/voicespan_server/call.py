@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from time import monotonic
 from typing import NoReturn
 
 from google.genai import types
@@ -49,6 +50,7 @@ LAST_WORDS_S = 5.0
 ALWAYS = Flag()
 ALWAYS.set()
 TOO_LONG = Close(CloseCode.TOO_LONG, "the longest time for a call is over", "server")
+SILENT = Close(CloseCode.TIMEOUT, "no message from the client", "server")
 # With the first of these the model begins to answer: the user's words are complete.
 ANSWER = (ev.ModelAudio, ev.ModelText, ev.OutputTranscript, ev.ToolCall, ev.Interrupted, ev.TurnComplete)
 # With these its own are.
@@ -79,7 +81,8 @@ class Call:
         self._translator = GeminiTranslator(sound=session.recorded)
         self._tasks = asyncio.TaskGroup()
         self._ended: HungUp | None = None
-        self._frames_beside = 0
+        self._watch: asyncio.TimerHandle | None = None
+        self._heard_s = self._ends_s = 0.0  # when the client was, and when the call has lasted too long
         self._turns: TurnTaking = turns
         self._images = Allowance(settings.max_images_per_s, settings.max_images_per_s + 1)
         self._transcripts = Transcripts()
@@ -117,8 +120,9 @@ class Call:
         What `ready` makes is sent once the model can be talked to; its argument says whether the model knows what was
         said in the call that this one goes on with.
         """
-        longest_s = self._bounds.max_session_s
-        too_long = asyncio.get_running_loop().call_later(longest_s, self._limit_to, TOO_LONG)
+        self._heard_s = monotonic()
+        self._ends_s = self._heard_s + self._bounds.max_session_s
+        self._watch_client()
         try:
             async with self._tasks:
                 self._tasks.create_task(self.downlink.run())
@@ -130,7 +134,8 @@ class Call:
             logger.exception("a call failed")
             self._end(HungUp(Close(CloseCode.INTERNAL, "internal error", "server"), type(group.exceptions[0]).__name__))
         finally:
-            too_long.cancel()
+            if self._watch:
+                self._watch.cancel()
             self._dropped.stop()
             # Also when cancelled: whatever ends the call, its spans end with it.
             ended = self._end(HungUp(Close(CloseCode.INTERNAL, "cancelled", "process")))
@@ -169,6 +174,17 @@ class Call:
         message = p.error(reason.code, f"{why}: the call ends here")
         self._limit_to(Close(reason.close_code, why, "server"), reason.code, message)
 
+    def _watch_client(self) -> None:
+        """End the call when it has lasted too long, or its client was silent for too long."""
+        now_s, silent_s = monotonic(), self._heard_s + self._settings.idle_timeout_s
+        if now_s >= self._ends_s:
+            self._limit_to(TOO_LONG)
+        elif now_s >= silent_s:
+            self._limit_to(SILENT)
+        else:
+            wait_s = min(self._ends_s, silent_s) - now_s
+            self._watch = asyncio.get_running_loop().call_later(wait_s, self._watch_client)
+
     def _on_overflow(self) -> None:
         self._limit_to(Close(CloseCode.OVERLOADED, "the client does not read", "server"), "slow_client")
 
@@ -190,20 +206,15 @@ class Call:
     async def _read_client(self) -> NoReturn:
         self._socket.take_audio(self._on_audio_alone, self._settings.max_frame_bytes)
         while True:
-            frames = self._frames_beside
             try:
-                async with asyncio.timeout(self._settings.idle_timeout_s):
-                    received = await self._socket.receive()
+                received = await self._socket.receive()
+                self._heard_s = monotonic()
                 if isinstance(received, bytes):
                     self.audio_from_client(received)
                 elif self._bounds.messages.allow(1):
                     self._on_client_message(p.parse(received))
                 else:
                     self._limit(RATE_LIMITED, "the client sends messages faster than it may")
-            except TimeoutError:
-                if self._frames_beside > frames:
-                    continue
-                self._hang_up(Close(CloseCode.TIMEOUT, "no message from the client", "server"))
             except p.ProtocolError as error:
                 close = Close(CloseCode.BAD_MESSAGE, p.close_reason(str(error)), "server")
                 self._hang_up(close, "bad_message", p.error("bad_message", str(error)))
@@ -222,7 +233,7 @@ class Call:
 
     def _on_audio_alone(self, frame: bytes) -> None:
         """A checked frame that did not come by `receive`."""
-        self._frames_beside += 1
+        self._heard_s = monotonic()
         if self._allows(frame):
             self._link.send_audio(frame)
 

@@ -28,6 +28,9 @@ class LiveConnection:
     ) -> None:
         self._session = session
         self._dialled = dialled
+        # What the service calls the session, on Vertex.
+        self.provider_session_id = session.setup_complete.session_id if session.setup_complete else None
+        session.setup_complete = None  # nobody reads it any more, and as a model it takes most of a KiB
         socket = getattr(session, "_ws", None)  # private: without it all goes the SDK's own way
         self._leg = socket if isinstance(socket, UpstreamLeg) else None
         if self._leg:
@@ -61,9 +64,14 @@ class LiveConnection:
         return self._leg.traffic if self._leg else None
 
     @property
-    def provider_session_id(self) -> str | None:
-        """What the service calls the session, on Vertex."""
-        return self._session.setup_complete.session_id if self._session.setup_complete else None
+    def ping_every_s(self) -> float | None:
+        """How often to `ping`, so that proxies see that somebody is here; None where websockets does."""
+        return self._leg.ping_interval if self._leg and self._leg.pings_are_ours else None
+
+    def ping(self) -> None:
+        """Nobody waits for the pong; it is traffic as all else."""
+        if self._leg:
+            self._leg.ping_at_once()
 
     async def send_audio(self, frame: bytes) -> None:
         """One frame of the user's audio."""

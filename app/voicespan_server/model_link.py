@@ -88,7 +88,7 @@ class ModelLink:
         self._going_away = False
         self._served = False  # the model has said something over this connection
         self._left_because = ""
-        self._traffic_timer: asyncio.TimerHandle | None = None
+        self._round_timer: asyncio.TimerHandle | None = None
         self._in_activity = False
         self._unsent: Item | None = None  # it was told, and will be sent over the next connection
 
@@ -122,18 +122,25 @@ class ModelLink:
         self._left_because = why
         self._tasks.create_task(connection.close())
 
-    def _watch_traffic(self, connection: LiveConnection, seen: int | None = None) -> None:
-        """Look every now and then whether anything has come: a network that is gone says nothing of it for minutes."""
-        if connection is not self.connection or not self._settings.dead_after_s:
+    def _look_after(self, connection: LiveConnection, seen: int | None = None, silent_s: float = 0.0) -> None:
+        """Ping now and then, and see whether anything has come: a network that is gone says nothing of it for minutes.
+
+        `seen` had come by the last time, and for so long nothing had before that.
+        """
+        if connection is not self.connection:
             return
-        received = connection.traffic
-        if received is None:
-            return
-        if received == seen:
+        received, dead_after_s = connection.traffic, self._settings.dead_after_s
+        if received is None or received != seen:  # None where that is not known
+            silent_s = 0.0
+        if dead_after_s and silent_s >= dead_after_s:
             self._leave(connection, "the connection is dead")
-        else:
+            return
+        ping_every_s = connection.ping_every_s
+        if ping_every_s and seen is not None:
+            connection.ping()
+        if every_s := min(filter(None, (ping_every_s, dead_after_s)), default=None):
             later = asyncio.get_running_loop().call_later
-            self._traffic_timer = later(self._settings.dead_after_s, self._watch_traffic, connection, received)
+            self._round_timer = later(every_s, self._look_after, connection, received or 0, silent_s + every_s)
 
     async def run(self, ready: Callable[[bool], Message]) -> None:
         """Never returns: raises `HungUp` where there is no way, or no way back, to the model.
@@ -204,7 +211,7 @@ class ModelLink:
             # The connection on which the user began to speak is gone, and the button is still held.
             await connection.start_activity()
         self.connection = connection
-        self._watch_traffic(connection)
+        self._look_after(connection)
         connection.take_audio(self._on_model_audio)
         # In the call's group, so that a fault in it ends the call instead of leaving the model deaf.
         sending = self._tasks.create_task(self._send(connection))
@@ -218,8 +225,8 @@ class ModelLink:
         finally:
             connection.take_audio(None)  # what is still read belongs to nobody
             self.connection = None
-            if self._traffic_timer:
-                self._traffic_timer.cancel()
+            if self._round_timer:
+                self._round_timer.cancel()
             sending.cancel()
 
     def _on_model_audio(self, pcm: bytes, mime_type: str) -> None:

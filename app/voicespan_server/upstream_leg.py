@@ -29,6 +29,7 @@ from voicespan_server.audio_wire import (
     warn_once,
 )
 from voicespan_server.protocol import INPUT_RATE_HZ
+from voicespan_server.waiting import Line
 
 MIME_TYPE = f"audio/pcm;rate={INPUT_RATE_HZ}"
 # Longer than any chunk of audio that was ever seen (1.08 s, 69 KB of base64): a longer frame is not held together here.
@@ -52,7 +53,6 @@ class UpstreamLeg(ClientConnection):
         "_held",
         "_in_hand",
         "_owed",
-        "_ping_timer",
         "_plain",
         "_unread",
         "frames_received",
@@ -62,7 +62,7 @@ class UpstreamLeg(ClientConnection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.drain_waiters = []  # type: ignore[assignment]  # a deque that is empty takes three quarters of a KiB
+        self.drain_waiters = Line()  # type: ignore[assignment]
         self.on_audio: Callable[[bytes, str], None] | None = None
         self.ignores_close = False  # the next one
         self.frames_received = 0
@@ -72,13 +72,14 @@ class UpstreamLeg(ClientConnection):
         self._owed = 0  # bytes that the parser still waits for, of a long frame
         self._unread = 0  # messages that `receive` is to have
         self._in_hand = False  # whether it has one that is not dealt with yet
-        self._ping_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Look whether websockets is as it is known."""
         super().connection_made(transport)
         if missing := [name for name in _INTERNALS if not hasattr(self, name)]:
             self._go_plain(f"this version of websockets has no {', '.join(missing)}")
+        if hasattr(self.recv_messages, "frames"):
+            self.recv_messages.frames.queue = Line()  # type: ignore[assignment]
 
     def forget_handshake(self) -> None:
         """Let go of the upgrade's headers and of the certificate as a dict: 8 KiB that nobody reads any more."""
@@ -88,24 +89,21 @@ class UpstreamLeg(ClientConnection):
         if certificate := self.transport.get_extra_info("peercert"):
             certificate.clear()
 
-    def start_keepalive(self) -> None:
-        """Ping now and then, as websockets does, but by a timer; nobody waits for the pong."""
-        if self.ping_interval is None or self.ping_timeout is not None:
-            super().start_keepalive()
-        else:
-            self._ping_timer = self.loop.call_later(self.ping_interval, self._ping)
+    @property
+    def pings_are_ours(self) -> bool:
+        """Whether who holds the connection is to ping: where nobody waits for the pongs, that needs no task."""
+        return self.ping_interval is not None and self.ping_timeout is None
 
-    def _ping(self) -> None:
+    def start_keepalive(self) -> None:
+        """Have websockets ping, unless we do."""
+        if not self.pings_are_ours:
+            super().start_keepalive()
+
+    def ping_at_once(self) -> None:
+        """Ping; nobody waits for the pong."""
         if self.protocol.state is OPEN:
             self.protocol.send_ping(b"")
             self.send_data()
-            self.start_keepalive()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """No more pings."""
-        if self._ping_timer:
-            self._ping_timer.cancel()
-        super().connection_lost(exc)
 
     @property
     def traffic(self) -> int | None:

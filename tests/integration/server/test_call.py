@@ -32,7 +32,7 @@ class Live:
         self.sent: list[object] = []
         self.heard: asyncio.Queue[object] = asyncio.Queue()
         self.handles: list[str | None] = []
-        self.setup_complete = types.LiveServerSetupComplete()
+        self.setup_complete: types.LiveServerSetupComplete | None = None
         self.fails_to_send: Exception | None = None
         self.refusals: list[Exception] = []
         self.aio = self.live = self
@@ -45,6 +45,7 @@ class Live:
     async def __aenter__(self) -> Live:
         if self.refusals:
             raise self.refusals.pop(0)
+        self.setup_complete = types.LiveServerSetupComplete()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
-from voicespan_server.waiting import Flag, Mailbox
+from voicespan_server.waiting import Flag, Line, Mailbox
 
 
 async def test_all_who_wait_are_woken_and_who_comes_later_passes() -> None:
@@ -42,3 +43,11 @@ async def test_what_is_put_into_a_mailbox_is_got_in_order_before_and_after_it_wa
     box.put_nowait(3)
     box.put_nowait(4)
     assert [await waiting, await box.get()] == [3, 4]
+
+
+def test_a_line_is_as_a_deque_to_who_takes_from_its_front_and_puts_back_there() -> None:
+    line, queue = Line([1, 2, 3]), deque([1, 2, 3])
+    assert line.popleft() == queue.popleft()
+    line.extendleft([4, 5])
+    queue.extendleft([4, 5])
+    assert list(line) == list(queue) == [5, 4, 2, 3]
