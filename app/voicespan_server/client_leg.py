@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Opcode
 from websockets.http11 import Request
@@ -81,6 +82,12 @@ class ClientLeg(WebSocketsSansIOProtocol):
             self.response.headers.clear()
             cast("list[object]", self.scope["headers"]).clear()  # which Starlette has, too
             cast("dict[str, object]", self.scope).clear()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """As uvicorn's, but a refused upgrade was answered: uvicorn would log an error for each (0.54)."""
+        await super().send(message)
+        if self.initial_response and self.close_sent:
+            self.handshake_complete = True
 
     def take_audio(self, on_audio: Callable[[bytes], None] | None, max_bytes: int) -> None:
         """Audio of an even number of bytes, at most `max_bytes`, goes to `on_audio`; with None to ASGI, as at first."""

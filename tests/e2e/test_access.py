@@ -163,6 +163,7 @@ async def test_a_page_of_another_origin_is_refused_before_anything_else(keyed: S
         await told(keyed, token=token, origin="https://evil.example.com")
     assert refused.value.response.status_code == 403
     assert (await told(keyed, token=token, origin="https://app.example.com")).types == ["ready"]
+    assert "ERROR" not in keyed.log  # or strangers could fill the disk
 
 
 async def test_a_key_and_an_address_have_so_many_sessions(keyed: ServerProcess) -> None:
