@@ -30,6 +30,8 @@ from voicespan.shape import AUTO_SPLIT_BYTES, TraceShape
 # What a span weighs without its attributes, and an attribute without its text, in an OTLP message.
 _SPAN_BYTES, _ATTRIBUTE_BYTES = 120, 12
 
+_UNHEARD = Exchange()
+
 _Open = tuple[Span, Context]
 
 
@@ -79,7 +81,7 @@ class SessionSpans:
         self._shape = shape or TraceShape()
         self._totals = tot.RunningTotals(model, totals)
         self._recorder = recorder
-        self._conversation = Conversation(instructions if capture.anywhere else "", capture)
+        self._conversation = Conversation(instructions, capture) if capture.anywhere else None
         self._estimator = Estimator(model.name, instructions)
         self._connection: Span | None = None
         self._turns: dict[int, _Open] = {}
@@ -239,8 +241,8 @@ class SessionSpans:
 
     def _exchange(self, record: op.TurnRecord) -> Exchange:
         """The words of a turn, where any may leave."""
-        if not self._capture.anywhere:
-            return Exchange()
+        if self._conversation is None:
+            return _UNHEARD
         asked, answered = msg.question(record, self._capture), msg.answer(record, self._capture)
         shown = [*self._conversation.recent(), *asked]
         self._conversation.extend([*asked, *answered])
@@ -317,7 +319,7 @@ class SessionSpans:
             stated[c.ERROR_TYPE] = end.error_type
             self._session.set_status(Status(StatusCode.ERROR, end.close.reason or end.error_type))
         self._session.set_attributes(stated | tot.for_filters(totals | tot.session_close(end.close)))
-        if self._capture.on_spans:
+        if self._capture.on_spans and self._conversation:
             self._session.set_attributes(attr.session_text(self._conversation))
         self._events.summary(stated, end.at_ns)
         self._session.end(end.at_ns)

@@ -56,14 +56,13 @@ class Bill:
 class Estimator:
     """One session's. Tell it every turn, in order; `instructions` is what the setup said, in letters."""
 
-    __slots__ = ("_billed", "_context", "_prompt")
+    __slots__ = ("_billed", "_context_audio", "_context_text", "_prompt")
 
     def __init__(self, model: str, instructions: str) -> None:
         self._prompt = next((prompt for name, prompt in PROMPTS.items() if model.startswith(name)), Prompt())
-        self._context = Usage(
-            input_text=self._prompt.text + len(instructions) // LETTERS_PER_TEXT_TOKEN,
-            input_audio=self._prompt.audio,
-        )
+        # What the next prompt holds of the conversation, in tokens.
+        self._context_text = self._prompt.text + len(instructions) // LETTERS_PER_TEXT_TOKEN
+        self._context_audio = self._prompt.audio
         self._billed = False
 
     def turn(self, record: TurnRecord) -> Bill | None:
@@ -82,7 +81,7 @@ class Estimator:
 
         Never more than was read: a compressed context is shorter than what was said.
         """
-        before = self._context.input_tokens if self._billed else 0
+        before = self._context_text + self._context_audio if self._billed else 0
         calls = self._calls(record)
         return min(usage.input_tokens, before + usage.input_tokens * (calls - 1) // calls)
 
@@ -94,8 +93,8 @@ class Estimator:
         calls = self._calls(record)
         audio = round(record.output_audio_s * AUDIO_TOKENS_PER_S)
         return Usage(
-            input_text=(self._context.input_text + written + spoken - in_audio) * calls,
-            input_audio=(self._context.input_audio + in_audio) * calls,
+            input_text=(self._context_text + written + spoken - in_audio) * calls,
+            input_audio=(self._context_audio + in_audio) * calls,
             output_text=len(record.tools) * TOOL_CALL_TOKENS
             + (0 if audio else len(record.model_text) // LETTERS_PER_TEXT_TOKEN),
             output_audio=audio,
@@ -106,10 +105,8 @@ class Estimator:
         self._billed = True
         calls = self._calls(record)
         answer = usage.output_tokens - usage.output_reasoning
-        self._context = Usage(
-            input_text=(usage.input_tokens - usage.input_audio) // calls + answer,
-            input_audio=usage.input_audio // calls,
-        )
+        self._context_text = (usage.input_tokens - usage.input_audio) // calls + answer
+        self._context_audio = usage.input_audio // calls
 
     def _calls(self, record: TurnRecord) -> int:
         """How often the prompt was billed in the turn."""

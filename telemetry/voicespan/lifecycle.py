@@ -56,7 +56,7 @@ class Lifecycle:
         self._tools: dict[str, Tool] = {}
         self._totals = self._books.totals
         self._connections = Connections()
-        # Whether audio of the user's was sent since a turn last began: set by whoever sends it.
+        # Whether audio of the user's was sent since a turn last began: set by whoever knows, before a `step`.
         self.audio_since_turn = False
         self._speech_began_ns = self._speech_ended_ns = -1
         self._client_marks_speech = False

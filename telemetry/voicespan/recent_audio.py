@@ -13,6 +13,7 @@ from functools import cache
 from itertools import accumulate
 from math import dist
 from struct import Struct
+from time import perf_counter_ns
 from typing import NamedTuple
 
 from voicespan.acoustic import last_sound
@@ -39,16 +40,39 @@ _blocks_of = Struct(f"<{PAIRS}h").iter_unpack
 class RecentAudio:
     """Of 16-bit little-endian mono audio: up to half a second as it came, and of the 6 s before the samples in pairs.
 
-    At 16 kHz some 16 and 45 KB at most, while a microphone is open; next to nothing where none is.
+    At 16 kHz some 16 and 45 KB at most, while a microphone is open; next to nothing where none is. `epoch_ns` is when
+    `perf_counter_ns` was 0.
     """
 
-    __slots__ = ("_before", "_end", "_frames", "_kept", "_plan", "_rest", "_room", "_sent_ns", "_thinned")
+    __slots__ = (
+        "_before",
+        "_before_rate",
+        "_before_rate_s",
+        "_end",
+        "_epoch_ns",
+        "_frames",
+        "_kept",
+        "_plan",
+        "_rest",
+        "_room",
+        "_sent_ns",
+        "_thinned",
+    )
 
-    def __init__(self, rate_hz: int) -> None:
+    def __init__(self, rate_hz: int, epoch_ns: int = 0) -> None:
+        self._epoch_ns = epoch_ns
         self._plan = _plan(rate_hz)
-        self._before = 0
+        self._before = self._before_rate = 0
+        self._before_rate_s = 0.0
         self._room = self._plan.whole_bytes
         self.clear()
+
+    def rate(self, rate_hz: int) -> None:
+        """What follows has this rate; what is kept of another is forgotten."""
+        self.clear()
+        self._before_rate_s, self._before_rate = self.duration_s, self._before
+        self._plan = _plan(rate_hz)
+        self._room = self._plan.whole_bytes
 
     def clear(self) -> None:
         """What was searched belongs to a turn that has begun."""
@@ -56,26 +80,36 @@ class RecentAudio:
         self._rest = b""  # what was too little for a block
         self._thinned: list[_Thinned] = []
         self._kept = self._end = 0  # blocks in these; bytes since the last clear that are
-        self._sent_ns = array("q", (0,))  # when the frame before, and each frame that is whole yet, was sent
+        # When the frame before, and each frame that is whole yet, was sent: a list, for appending to an array takes
+        # a tenth of what a frame may.
+        self._sent_ns = [0]
 
     def _let_go(self) -> None:
         """Of the frames that are whole yet."""
-        self._before += self._plan.whole_bytes - self._room  # bytes, ever
+        self._before = self.sent_bytes
         self._frames: list[bytes] = []
         self._room = self._plan.whole_bytes  # for so many more
 
-    def add(self, pcm: bytes, sent_ns: int) -> None:
-        """A frame that was sent at `sent_ns`, which is when its last sample was spoken."""
+    def add(self, pcm: bytes, sent_ns: int | None = None) -> None:
+        """A frame that was sent now, or at `sent_ns`, which is when its last sample was spoken.
+
+        Some fifty come in a second.
+        """
         self._frames.append(pcm)
-        self._sent_ns.append(sent_ns)
+        self._sent_ns.append(self._epoch_ns + perf_counter_ns() if sent_ns is None else sent_ns)
         self._room -= len(pcm)
         if self._room <= 0:
             self._thin_out()
 
     @property
-    def duration_s(self) -> float:
+    def sent_bytes(self) -> int:
         """Of all that was sent, ever."""
-        return (self._before + self._plan.whole_bytes - self._room) / self._plan.bytes_per_s
+        return self._before + self._plan.whole_bytes - self._room
+
+    @property
+    def duration_s(self) -> float:
+        """Of all that was sent, ever, at whatever rate."""
+        return self._before_rate_s + (self.sent_bytes - self._before_rate) / self._plan.bytes_per_s
 
     def end_of_speech_ns(self) -> int | None:
         """When speech ended; None where there was none, or where it cannot be told from the background."""
@@ -106,11 +140,11 @@ class RecentAudio:
             sizes = sizes[:1] * len(sizes)  # of one number instead of as many
         begin, self._end = self._end, self._end + sum(sizes)
         samples = tuple([pcm[each] for each in plan.slices])
-        self._thinned.append(_Thinned(blocks, samples, begin, self._end, sizes, self._sent_ns))
+        self._thinned.append(_Thinned(blocks, samples, begin, self._end, sizes, array("q", self._sent_ns)))
         self._kept += blocks
         while self._kept - self._thinned[0].blocks >= BLOCKS:
             self._kept -= self._thinned.pop(0).blocks
-        self._sent_ns = self._sent_ns[-1:]
+        del self._sent_ns[:-1]
         self._let_go()
 
     def _ended_ns(self, block: int) -> int:

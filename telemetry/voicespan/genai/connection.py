@@ -26,6 +26,7 @@ from voicespan.wire_view import View, view
 
 _RATE = re.compile(r"audio/pcm(?:.*rate=(\d+))?")
 _DEFAULT_RATE_HZ = 16_000
+_NONE_YET = "none yet"
 
 
 class Unsent:
@@ -45,12 +46,11 @@ class Connection:
     """One `AsyncSession`, from the dial to its end. `live` is false once it has ended."""
 
     __slots__ = (
-        "_audio",
         "_audio_sent",
+        "_audio_type",
         "_call",
         "_events",
         "_feed",
-        "_mime_type",
         "_sender",
         "_session",
         "_setup",
@@ -62,13 +62,12 @@ class Connection:
         self._call = call
         self._session = call.session
         self._feed = call.session.feed
-        self._audio_sent = call.session.audio_sent
+        self._audio_sent = call.session.unguarded_audio_sent
         self._setup = setup
         self._events = GeminiTranslator(setup.non_blocking, sound=call.session.recorded).events
         self._sender = Sender(seeds_history=setup.seeds_history)
         self._unsent: list[Unsent] = []
-        self._mime_type: str | None = None
-        self._audio = False
+        self._audio_type: str | None = _NONE_YET
         self.live = True
 
     @property
@@ -166,9 +165,7 @@ class Connection:
                 blob = view(blob)
                 if not isinstance(blob, (Blob, View)):
                     return  # a picture, as `media` also takes
-            if blob.mime_type != self._mime_type:
-                self._format(blob.mime_type)
-            if self._audio:
+            if blob.mime_type == self._audio_type or self._is_audio(blob.mime_type):
                 pcm = blob.data
                 if type(pcm) is bytes:
                     self._audio_sent(pcm)
@@ -228,9 +225,10 @@ class Connection:
             for event in unsent.events:
                 self._session.feed(event, unsent.at_ns)
 
-    def _format(self, mime_type: str | None) -> None:
-        self._mime_type = mime_type
+    def _is_audio(self, mime_type: str | None) -> bool:
+        """Whether what has this type is sound, whose rate is then known."""
         found = _RATE.match(mime_type or "")
-        self._audio = found is not None
         if found:
+            self._audio_type = mime_type
             self._session.input_rate(int(found[1] or _DEFAULT_RATE_HZ))
+        return found is not None
