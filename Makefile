@@ -5,7 +5,7 @@ PYTHON_BIN := .venv/bin/python
 .PHONY: help demo test truth hazards chaos fuzz soak pipeline bench-telemetry bench-acoustic bench-relay bench-admission verify-live check docs lock clean runtime dev
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: runtime ## serve, place one spoken call, print its trace; ONCE=1 ends after it
 	.venv/bin/voicespan demo $(if $(ONCE),--once)

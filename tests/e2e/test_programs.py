@@ -32,11 +32,15 @@ CACHE = Path.home() / ".cache/voicespan/programs"
 
 @dataclass(frozen=True)
 class Program:
-    """Somebody's framework, what to install for it, and the spans that come of one spoken turn."""
+    """Somebody's framework, what to install for it, and the spans that come of one spoken turn.
+
+    Of the spans of others only those of `beside` are compared.
+    """
 
     name: str
-    requirement: str
+    requirements: tuple[str, ...]
     expected: str
+    beside: str = ""
 
 
 TURN = """\
@@ -48,9 +52,15 @@ WebSocket Session [session.id=* voicespan.session.turns=1 voicespan.session.tool
 # LiveKit declares its tools as NON_BLOCKING: they may outlive their turn.
 BESIDE = TURN.replace("    tool-navigate_to_location", "  tool-navigate_to_location")
 PROGRAMS = [
-    Program("adk", "google-adk==2.13.0", TURN),
-    Program("pipecat", "pipecat-ai[google]==1.14.0", TURN),
-    Program("livekit", "livekit-agents[google]==1.8.9", BESIDE),
+    Program("adk", ("google-adk==2.13.0",), TURN),
+    Program("pipecat", ("pipecat-ai[google]==1.14.0",), TURN),
+    Program("livekit", ("livekit-agents[google]==1.8.9",), BESIDE),
+    Program(
+        "httpx",
+        ("google-genai==3.6.1", "httpx==0.28.1", "opentelemetry-instrumentation-httpx==0.66b1"),
+        TURN + "      GET [kind=CLIENT]\n",
+        "opentelemetry.instrumentation.httpx",
+    ),
 ]
 
 
@@ -69,7 +79,7 @@ def environment_of(program: Program, wheel: Path) -> Path:
     pip = [folder / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     if not (folder / "made").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        requirements = [program.requirement, "opentelemetry-distro", "opentelemetry-exporter-otlp"]
+        requirements = [*program.requirements, "opentelemetry-distro", "opentelemetry-exporter-otlp"]
         subprocess.run([*pip, *requirements], check=True)
         (folder / "made").touch()
     subprocess.run([*pip, "--force-reinstall", "--no-deps", wheel], check=True)
@@ -106,6 +116,6 @@ def test_a_spoken_turn(program: Program, wheel: Path, gemini_simulator: Simulato
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    ours = [span for span in sink.spans.all() if span.scope == "voicespan"]
+    ours = [span for span in sink.spans.all() if span.scope in {"voicespan", program.beside}]
     wrong = difference(program.expected, ours)
     assert not wrong, f"\n{wrong}\n{done.stderr}"
