@@ -2,7 +2,7 @@
 PYTHON_BIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test truth hazards chaos fuzz soak pipeline bench-telemetry bench-acoustic bench-relay bench-admission verify-live check docs lock clean runtime dev
+.PHONY: help demo test truth hazards chaos fuzz soak pipeline bench-telemetry bench-acoustic bench-relay bench-admission bench-start verify-live check docs lock clean runtime dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench-relay: dev ## sessions per core, beside other relays; JSON=FILE keeps the 
 
 bench-admission: dev ## what running calls notice while twice as many are refused; ARGS="--cap 20 --seconds 20"
 	PYTHONPATH=tests $(PYTHON_BIN) -m benchmarks.admission $(ARGS)
+
+bench-start: dev ## how soon the command has answered and the server is ready; JSON=FILE keeps the numbers
+	PYTHONPATH=tests $(PYTHON_BIN) -m benchmarks.start $(if $(JSON),--json $(JSON)) $(ARGS)
 
 lock: ## both lock files anew; needs uv
 	scripts/lock

@@ -83,7 +83,6 @@ def serve(
     import uvicorn
 
     from voicespan.sdk.endpoint import endpoint_from_environment
-    from voicespan_server import workers as worker_processes
 
     if workers == 1:
         # While the simulator starts.
@@ -99,6 +98,8 @@ def serve(
         )
         options = _uvicorn_options(settings)
         if workers > 1:
+            from voicespan_server import workers as worker_processes
+
             worker_processes.serve(uvicorn.Config(APPLICATION, factory=True, workers=workers, **options))
         else:
             uvicorn.run(APPLICATION, factory=True, **options)

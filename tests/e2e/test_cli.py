@@ -151,6 +151,16 @@ def test_the_library_alone_imports_no_sdk(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_server_imports_no_way_to_a_receiver_that_it_has_not(tmp_path: Path) -> None:
+    program = (
+        "import sys, voicespan_server.app\n"
+        "found = {'requests', 'grpc', 'langfuse', 'opentelemetry.exporter.otlp.proto.http'} & set(sys.modules)\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_server_that_is_stopped_or_killed_leaves_no_simulator_and_no_folder_behind(tmp_path: Path) -> None:
     import signal
 

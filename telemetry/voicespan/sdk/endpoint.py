@@ -13,10 +13,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import grpc
 from opentelemetry.util.re import parse_env_headers
 
 from voicespan.sdk.signals import Signal
@@ -41,14 +39,6 @@ class Endpoint:
     certificate: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
-
-    def grpc_credentials(self) -> grpc.ChannelCredentials:
-        """TLS for gRPC, with the given certificates where there are any."""
-        return grpc.ssl_channel_credentials(
-            root_certificates=_content(self.certificate),
-            private_key=_content(self.client_key),
-            certificate_chain=_content(self.client_certificate),
-        )
 
 
 def endpoint_from_environment(
@@ -116,7 +106,3 @@ def _gzip(variable: str, value: str) -> bool:
     if value.lower() not in {"", "gzip", "none"}:
         raise EndpointError(f"{variable}={value!r} is not supported: use gzip or none")
     return value.lower() != "none"
-
-
-def _content(path: str | None) -> bytes | None:
-    return Path(path).read_bytes() if path else None

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 import requests
 
 from voicespan.sdk.endpoint import Endpoint
-from voicespan.sdk.transport import Accepted, Again, Answer, Refused, refusal
+from voicespan.sdk.http_transport import refusal
+from voicespan.sdk.transport import Accepted, Again, Answer, Refused
 from voicespan.sdk.upload import WAV, Upload, media_id
 
 MAX_REASON = 200

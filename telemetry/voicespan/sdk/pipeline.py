@@ -21,7 +21,6 @@ from voicespan import conventions as c
 from voicespan.sdk.endpoint import Endpoint, endpoint_from_environment
 from voicespan.sdk.langfuse_endpoint import langfuse_endpoint
 from voicespan.sdk.media import Media
-from voicespan.sdk.media_transport import MediaTransport
 from voicespan.sdk.processors import IdentityLogProcessor, IdentityProcessor, StoreLogProcessor, StoreProcessor
 from voicespan.sdk.scores import Scores, scores_endpoint
 from voicespan.sdk.self_metrics import observe
@@ -122,7 +121,11 @@ def configure(
 
 
 def _transport(endpoint: Endpoint, signal: Signal) -> Transport:
-    return MediaTransport(endpoint) if signal is Signal.MEDIA else transport_for(endpoint, signal)
+    if signal is not Signal.MEDIA:
+        return transport_for(endpoint, signal)
+    from voicespan.sdk.media_transport import MediaTransport  # noqa: PLC0415 - see transport.py
+
+    return MediaTransport(endpoint)
 
 
 def _endpoints(environ: Mapping[str, str]) -> dict[Signal, Endpoint]:

@@ -10,6 +10,7 @@ import pytest
 
 from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink
 from support.stores import end_spans, path, store
+from voicespan.sdk import http_transport
 from voicespan.sdk import sender as sender_module
 from voicespan.sdk import transport as transport_module
 from voicespan.sdk.endpoint import Endpoint
@@ -164,14 +165,14 @@ def test_a_batch_that_is_too_large_is_halved_and_one_span_that_is_is_set_aside(
     [("3", 3.0), ("0", 0.0), (None, None), ("soon", None), ("nan", None), ("inf", None), ("-1", None)],
 )
 def test_retry_after_is_a_finite_number_of_seconds(header: str | None, seconds: float | None) -> None:
-    assert transport_module._retry_after(header) == seconds
+    assert http_transport._retry_after(header) == seconds
 
 
 def test_retry_after_may_be_a_date() -> None:
-    in_a_minute = transport_module._retry_after(formatdate(time.time() + 60, usegmt=True))
+    in_a_minute = http_transport._retry_after(formatdate(time.time() + 60, usegmt=True))
     assert in_a_minute is not None
     assert 50 < in_a_minute <= 60
-    assert transport_module._retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    assert http_transport._retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
 
 
 def test_a_receiver_that_says_retry_at_once_is_not_flooded(store: Store, receiver: OtlpHttpSink) -> None:
@@ -192,8 +193,8 @@ def test_a_partial_success_is_read() -> None:
 
     partial = ExportTracePartialSuccess(rejected_spans=3, error_message="too old")
     body = ExportTraceServiceResponse(partial_success=partial).SerializeToString()
-    assert transport_module._accepted_otlp(body) == Accepted(3, "too old")
-    assert transport_module._accepted_otlp(b"{not protobuf") == Accepted()
+    assert transport_module.accepted_otlp(body) == Accepted(3, "too old")
+    assert transport_module.accepted_otlp(b"{not protobuf") == Accepted()
 
 
 def test_grpc(store: Store) -> None:

@@ -1,0 +1,1 @@
+"""How soon the command answers and the server is ready."""
