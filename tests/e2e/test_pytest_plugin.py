@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,20 @@ def test_a_run_that_asks_for_no_fixture_imports_nothing_of_voicespan(tmp_path: P
     heavy = ("voicespan", "opentelemetry", "google")
     assert [name for name in told["modules"] if name.split(".")[0] in heavy] == []
     assert "voicespan_pytest" in told["modules"]
+
+
+def test_a_difference_is_shown_at_the_tests_own_line(tmp_path: Path) -> None:
+    (tmp_path / "test_theirs.py").write_text("def test_theirs(voice_spans):\n    voice_spans.assert_tree('Turn 1')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "voicespan", "-q"],
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "\ntest_theirs.py:2: AssertionError\n" in done.stdout
+    assert re.search(r"^E +- Turn 1$", done.stdout, re.MULTILINE)
+    assert "recorded.py" not in done.stdout

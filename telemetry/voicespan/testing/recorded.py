@@ -60,6 +60,7 @@ class Recorded:
         Raises:
             AssertionError: none, or several; it shows what there is.
         """
+        __tracebackhide__ = True
         found = [span for span in self.spans if span.name == name]
         if len(found) != 1:
             raise AssertionError(f"{len(found)} spans are named {name!r}; there are:\n{self.tree()}")
@@ -92,6 +93,7 @@ class Recorded:
         Raises:
             AssertionError: with both trees in one.
         """
+        __tracebackhide__ = True  # pytest shows the difference and the test's own line
         if wrong := difference(expected, self.spans):
             raise AssertionError(f"the spans differ (- missing, + there, ! differs):\n{wrong}")
 
