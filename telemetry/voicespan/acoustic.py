@@ -10,7 +10,9 @@ The thresholds were chosen on one labelled set of speech in noise and are report
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import insort
+from collections.abc import Callable, Sequence
+from itertools import islice, pairwise
 from math import log10
 from typing import NamedTuple
 
@@ -52,24 +54,27 @@ class LastSound(NamedTuple):
     hidden_s: float
 
 
-def last_sound(voice: Sequence[float], high: Sequence[float]) -> LastSound | None:
-    """Where speech ended in these levels, newest first; None where none stands out or it has not ended."""
+def last_sound(voice: Sequence[float], high: Callable[[], Sequence[float]]) -> LastSound | None:
+    """Where speech ended in these levels, newest first; None where none stands out or it has not ended.
+
+    Those of `high` sounds are asked for where there was speech.
+    """
     if len(voice) < AT_LEAST + OF:
         return None
     levels = _smooth(voice)
-    backgrounds = _Backgrounds(levels)
-    peak, end = _peak(levels), -1
+    lasting, backgrounds = _lasting(levels), _Backgrounds(levels)
+    peak, end = max(lasting), -1
     for _ in range(ROUNDS):
-        before, end = end, _last_syllable(levels, backgrounds, peak)
+        before, end = end, _last_syllable(levels, lasting, backgrounds, peak)
         if end < AT_LEAST:
             return None  # no speech, or up to the end of the audio
         if end == before:
             break
-        peak = _peak(levels[end : end + SECOND + 1])
+        peak = max(lasting[end : end + SECOND])
     if peak < backgrounds[end] * STANDS_OUT:
         return None
     in_voice = _audible(levels, backgrounds[end], end, VOICE_BELOW_PEAK, VOICE_FALLING_BELOW_PEAK)
-    levels = _smooth(high)
+    levels = _smooth(high())
     in_high = _audible(levels, _Backgrounds(levels)[end], end, HIGH_BELOW_PEAK, HIGH_FALLING_BELOW_PEAK)
     last = _with_tail([a or b for a, b in zip(in_voice, in_high, strict=True)], end)
     hidden_db = 20 * log10(max(1.0, backgrounds[end] * TAIL_ABOVE_BACKGROUND / peak / HEARD_BELOW_PEAK))
@@ -77,7 +82,7 @@ def last_sound(voice: Sequence[float], high: Sequence[float]) -> LastSound | Non
 
 
 class _Backgrounds:
-    """Each block's, found when it is asked for: few are."""
+    """Each block's, found when it is asked for: few are, and mostly one after the other."""
 
     def __init__(self, levels: Sequence[float]) -> None:
         self._levels = levels
@@ -87,37 +92,31 @@ class _Backgrounds:
     def __getitem__(self, block: int) -> float:
         found = self._found.get(block)
         if found is None:
-            self._take(max(AT_LEAST, block - AFTER))
-            loud, middle = max(_ranked(self._after, NEARLY_ALL), MIN_LEVEL), max(_ranked(self._after, 0.5), MIN_LEVEL)
+            count, after = max(AT_LEAST, block - AFTER), self._after
+            if len(after) == count - 1:
+                insort(after, self._levels[count - 1])
+            elif len(after) != count:
+                after = self._after = sorted(self._levels[:count])
+            loud, middle = after[int(NEARLY_ALL * count)], after[count >> 1]
+            if middle < MIN_LEVEL:
+                loud, middle = max(loud, MIN_LEVEL), MIN_LEVEL
             found = self._found[block] = loud * (loud / middle) ** UNSTEADY
         return found
 
-    def _take(self, count: int) -> None:
-        taken = len(self._after)
-        if count < taken:
-            self._after, taken = [], 0
-        if count > taken:
-            self._after += self._levels[taken:count]
-            self._after.sort()
+
+def _lasting(levels: Sequence[float]) -> list[float]:
+    """How loud each block and the one before it are at least: the loudest of these lasts two blocks."""
+    return [a if a < b else b for a, b in pairwise(levels)]
 
 
-def _peak(levels: Sequence[float]) -> float:
-    """The loudest that lasts two blocks."""
-    return max(map(min, levels, levels[1:]))
-
-
-def _last_syllable(levels: Sequence[float], backgrounds: _Backgrounds, peak: float) -> int:
+def _last_syllable(levels: Sequence[float], lasting: Sequence[float], backgrounds: _Backgrounds, peak: float) -> int:
     """The newest block of what is loud for long enough to be speech; -1 where nothing is."""
     floor = peak * BELOW_PEAK
-    for at in range(len(levels) - OF + 1):
-        if not levels[at] >= floor <= levels[at + 1]:
-            continue
-        threshold = max(backgrounds[at] * ABOVE_BACKGROUND, floor)
-        if (
-            levels[at] >= threshold <= levels[at + 1]
-            and sum(level >= threshold for level in levels[at : at + OF]) >= LOUD
-        ):
-            return at
+    for at, level in enumerate(islice(lasting, len(levels) - OF + 1)):
+        if level >= floor:
+            threshold = max(backgrounds[at] * ABOVE_BACKGROUND, floor)
+            if level >= threshold and sum(level >= threshold for level in levels[at : at + OF]) >= LOUD:
+                return at
     return -1
 
 
@@ -125,7 +124,7 @@ def _audible(
     levels: Sequence[float], background: float, end: int, below_peak: float, falling_below_peak: float
 ) -> list[bool]:
     """Of each block after `end`, whether what is in it may be a word's last sound."""
-    peak = _peak(levels[end : end + SECOND + 1])
+    peak = max(_lasting(levels[end : end + SECOND + 1]))
     floor = max(background * TAIL_ABOVE_BACKGROUND, _percentile(levels[end:], SOFTEST) * ABOVE_SOFTEST)
     click = max(background * ABOVE_BACKGROUND, peak * BELOW_PEAK) * CLICK
     return [
@@ -147,7 +146,7 @@ def _with_tail(audible: Sequence[bool], end: int) -> int | None:
 
 def _smooth(levels: Sequence[float]) -> list[float]:
     """Each with half of its neighbours."""
-    middle = [(a + 2 * b + c) / 4 for a, b, c in zip(levels, levels[1:], levels[2:], strict=False)]
+    middle = [(a + (b + b) + c) * 0.25 for a, b, c in zip(levels, levels[1:], levels[2:], strict=False)]
     return [levels[0], *middle, levels[-1]]
 
 

@@ -33,7 +33,6 @@ PAIRS = 16
 VOICE_S, HIGH_S = 0.00025, 0.00006
 # From the end of the last block to the end of the sound in it, on average.
 INTO_BLOCK_S = 0.012
-
 _blocks_of = Struct(f"<{PAIRS}h").iter_unpack
 
 
@@ -117,9 +116,12 @@ class RecentAudio:
         if not self._thinned:
             return None
         bytes_of = [b"".join(parts) for parts in zip(*(thinned.samples for thinned in self._thinned), strict=True)]
-        firsts, voice, high = (list(_blocks(*bytes_of[at : at + 2])) for at in (0, 2, 4))
-        voice_levels, high_levels = list(map(dist, firsts, voice)), list(map(dist, firsts, high))
-        found = last_sound(voice_levels[::-1], high_levels[::-1])
+        firsts = list(_blocks(*bytes_of[:2]))
+
+        def levels(low: bytes, high: bytes) -> list[float]:
+            return list(map(dist, firsts, _blocks(low, high)))[::-1]
+
+        found = last_sound(levels(*bytes_of[2:4]), lambda: levels(*bytes_of[4:]))
         if found is None:
             return None
         last = (self._end - len(self._rest)) // self._plan.block_bytes - found.blocks_ago
@@ -135,9 +137,8 @@ class RecentAudio:
         whole = blocks * plan.block_bytes
         self._rest, pcm = pcm[whole:], pcm[:whole]
         # From lists: a tuple of an iterator's is never made of one that was freed, and up to 2,000 of those are kept.
-        sizes = tuple([len(frame) for frame in self._frames])
-        if sizes and sizes.count(sizes[0]) == len(sizes):
-            sizes = sizes[:1] * len(sizes)  # of one number instead of as many
+        lengths = set(map(len, self._frames))
+        sizes = (lengths.pop(),) * len(self._frames) if len(lengths) == 1 else tuple([len(f) for f in self._frames])
         begin, self._end = self._end, self._end + sum(sizes)
         samples = tuple([pcm[each] for each in plan.slices])
         self._thinned.append(_Thinned(blocks, samples, begin, self._end, sizes, array("q", self._sent_ns)))
