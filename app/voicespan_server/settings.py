@@ -14,10 +14,11 @@ from voicespan.shape import TraceScope
 from voicespan.usage import INPUT_BUCKETS, OUTPUT_BUCKETS
 from voicespan_server.environment import SettingsError
 
-__all__ = ["Settings", "SettingsError", "load_settings"]
+__all__ = ["PREFIX", "Settings", "SettingsError", "load_settings", "variable_of"]
 
 Backend = Literal["auto", "gemini", "vertex", "simulator"]
 
+PREFIX = "VOICESPAN_"
 INSTRUCTIONS = (
     "You are a friendly guide to Helsinki who talks to a person on the move. Answer in one or two short sentences. "
     "Use search_nearby to find places and navigate_to_location to start the way to one; say what you found."
@@ -33,7 +34,7 @@ def default_store_path() -> Path:
 class Settings(BaseSettings):
     """Everything that can be set, with its default."""
 
-    model_config = SettingsConfigDict(env_prefix="VOICESPAN_", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", env_ignore_empty=True)
 
     # the model
     backend: Backend = "auto"
@@ -169,6 +170,14 @@ class Settings(BaseSettings):
         if self.backend == "auto":
             return "gemini" if self.gemini_api_key else "simulator"
         return self.backend
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting; of several the first."""
+    alias = Settings.model_fields[name].validation_alias
+    if alias is None:
+        return f"{PREFIX}{name.upper()}"
+    return str(alias.choices[0] if isinstance(alias, AliasChoices) else alias)
 
 
 def load_settings(**overrides: object) -> Settings:

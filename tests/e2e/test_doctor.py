@@ -228,9 +228,12 @@ def test_a_clock_that_is_wrong(tmp_path: Path, good: dict[str, str]) -> None:
 
 def test_what_is_odd_but_serves_is_a_warning_and_no_failure(tmp_path: Path, good: dict[str, str]) -> None:
     odd = {**good, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true", "VOICESPAN_STORE_MAX_MB": "900000000"}
+    odd |= {"VOICESPAN_PROT": "8001", "VOICESPAN_RAISE": "1", "VOICESPAN_API_KEY": "k", "VOICESPAN_OF_OTHERS": "1"}
     odd.pop("OTEL_EXPORTER_OTLP_ENDPOINT")
     status, found = findings(tmp_path, odd)
     assert status == 0
     warned = [name for name, check in found.items() if check["outcome"] == "warn"]
-    assert warned == ["store", "collector", "content"]
+    assert warned == ["settings", "store", "collector", "content"]
+    assert found["settings"]["found"].endswith("VOICESPAN_PROT is no setting")
+    assert found["settings"]["advice"].startswith("VOICESPAN_PORT is one")
     assert all(found[name]["advice"] for name in warned)

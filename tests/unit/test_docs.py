@@ -11,7 +11,7 @@ from hazards import table
 from support import one_session
 from voicespan import reference
 from voicespan_server import protocol
-from voicespan_server.settings import Settings
+from voicespan_server.settings import Settings, variable_of
 from voicespan_simulator.scenario_file import scenario_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -31,9 +31,7 @@ def test_the_session_in_the_docs_is_what_the_library_tells() -> None:
 
 def test_every_setting_is_described() -> None:
     page = (DOCS / "settings.md").read_text()
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        variable = f"VOICESPAN_{name.upper()}" if alias is None else getattr(alias, "choices", [alias])[0]
+    for variable in map(variable_of, Settings.model_fields):
         assert f"`{variable}`" in page, variable
 
 

@@ -22,7 +22,7 @@ def examine(environ: Mapping[str, str], **overrides: object) -> list[Check]:
     except SettingsError as error:
         return [fail("settings", str(error), "set it right, in the environment or in .env: docs/settings.md")]
     checks: list[Callable[[], Check]] = [
-        lambda: local.settings_hold(settings),
+        lambda: local.settings_hold(settings, environ),
         lambda: local.access(settings),
         lambda: remote.model(settings, environ),
         lambda: local.port(settings),

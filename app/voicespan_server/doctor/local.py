@@ -10,6 +10,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from voicespan.content import CAPTURE_VARIABLE, capture_from_environment
@@ -17,15 +18,27 @@ from voicespan.sdk import maintenance
 from voicespan.sdk.database import StoreError
 from voicespan_server.access.door import Door
 from voicespan_server.doctor.check import Check, fail, ok, warn
-from voicespan_server.settings import Settings, SettingsError
+from voicespan_server.settings import PREFIX, Settings, SettingsError, variable_of
 
 # Below it SQLite's own log may not fit while a checkpoint waits.
 LEAST_FREE_MB = 64
+# Variables of Voicespan's that are no setting of the server's.
+OTHERS = {"API_KEY", "API_KEYS_FILE", "TOKEN_SECRET_FILE", "SESSION_PARENT", "RESUME_WINDOW_S", "RAISE"}
+# How like a setting's name another has to be to be meant for it: PROT and PORT are as much.
+ALIKE = 0.75
 
 
-def settings_hold(settings: Settings) -> Check:
-    """They could be read, or this would not have been reached."""
-    return ok("settings", f"{settings.model} by {settings.chosen_backend}")
+def settings_hold(settings: Settings, environ: Mapping[str, str]) -> Check:
+    """They could be read, or this would not have been reached; a name that was mistyped is read by nobody."""
+    found = f"{settings.model} by {settings.chosen_backend}"
+    known = {variable_of(name).removeprefix(PREFIX) for name in Settings.model_fields} | OTHERS
+    for variable in sorted(environ):
+        name = variable.removeprefix(PREFIX)
+        if name != variable and name not in known and (meant := get_close_matches(name, known, 1, ALIKE)):
+            return warn(
+                "settings", f"{found}; {variable} is no setting", f"{PREFIX}{meant[0]} is one: docs/settings.md"
+            )
+    return ok("settings", found)
 
 
 def access(settings: Settings) -> Check:
