@@ -1,11 +1,13 @@
 r"""What stands before FastAPI and all its middleware.
 
-Requests whose headers OpenTelemetry's ASGI instrumentation cannot read: it takes `\u` for an escape, and fails. And the
-voice socket, for which no middleware does anything: each would hold a coroutine for as long as a call lasts.
+Requests whose headers OpenTelemetry's ASGI instrumentation cannot read: it takes `\u` for an escape, and fails. The
+voice socket, for which no middleware does anything: each would hold a coroutine for as long as a call lasts. And the
+first request for the API's description.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -29,6 +31,9 @@ class Application(FastAPI):
             if scope["type"] == "websocket" and (handler := self.sockets.get(_route_path(scope))):
                 await handler(WebSocket(scope, receive, send))
             else:
+                if self.openapi_schema is None and _route_path(scope) == self.openapi_url:
+                    # Made at the first request, for 0.3 s, in which no call would be heard.
+                    await asyncio.to_thread(self.openapi)
                 await super().__call__(scope, receive, send)
         elif scope["type"] == "http":
             await JSONResponse({"detail": "a header with a broken escape"}, 400)(scope, receive, send)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -42,3 +43,26 @@ def test_a_socket_goes_around_all_middleware(root_path: str) -> None:
         assert socket.receive() == {"type": "websocket.close", "code": 4000, "reason": ""}
     with pytest.raises(AssertionError, match="in the way"), client.websocket_connect(root_path + "/other"):
         pass
+
+
+def test_the_api_is_described_beside_the_loop_and_once() -> None:
+    made_in: list[int] = []
+
+    class Counting(Application):
+        def openapi(self) -> dict[str, Any]:
+            if self.openapi_schema is None:
+                made_in.append(threading.get_ident())
+            return super().openapi()
+
+    app = Counting()
+
+    async def loop() -> int:
+        return threading.get_ident()
+
+    app.add_api_route("/loop", loop)
+    with TestClient(app) as client:
+        described = [client.get("/openapi.json").json() for _ in range(2)]
+        assert described[0] == described[1]
+        assert set(described[0]["paths"]) == {"/loop"}
+        assert len(made_in) == 1
+        assert made_in != [client.get("/loop").json()]
