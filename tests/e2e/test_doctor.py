@@ -17,6 +17,8 @@ import pytest
 
 from support.http_server import HttpServer, Request, Response
 from support.otlp_sink import OtlpHttpSink
+from voicespan_server.doctor import Outcome, remote
+from voicespan_server.settings import Settings
 
 pytestmark = pytest.mark.e2e
 
@@ -113,6 +115,13 @@ def test_a_laptop_without_anything_is_well_too(tmp_path: Path, good: dict[str, s
     assert done.returncode == 0, done.stdout
     assert "a simulator answers" in done.stdout
     assert "fail" not in done.stdout
+
+
+def test_a_simulator_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trustme", None)
+    check = remote.model(Settings(backend="simulator"), {})
+    assert check.outcome is Outcome.FAIL
+    assert check.advice == "pip install 'voicespan[simulator]'"
 
 
 def test_settings_that_cannot_be_used(tmp_path: Path, good: dict[str, str]) -> None:

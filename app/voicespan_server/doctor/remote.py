@@ -8,12 +8,14 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 import httpx2
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
+from voicespan.extras import install_command
 from voicespan.sdk.endpoint import EndpointError, endpoint_from_environment
 from voicespan.sdk.langfuse_endpoint import langfuse_endpoint
 from voicespan.sdk.transport import Accepted, transport_for
@@ -103,6 +105,10 @@ def _vertex(settings: Settings) -> Check:
 def _simulator(settings: Settings) -> Check:
     hint = "" if settings.backend == "simulator" else ": set GEMINI_API_KEY for the real one"
     if not settings.simulator_url:
+        if find_spec("trustme") is None:
+            return fail(
+                "model", "a simulator would answer, and is not installed", f"{install_command('simulator')}{hint}"
+            )
         return ok("model", f"a simulator answers, which the server starts itself{hint}")
     parts = urlsplit(settings.simulator_url)
     try:
