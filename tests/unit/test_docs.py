@@ -35,6 +35,21 @@ def test_every_setting_is_described() -> None:
         assert f"`{variable}`" in page, variable
 
 
+def test_every_default_that_is_a_number_or_a_switch_is_the_one_described() -> None:
+    described: dict[str, str] = {}
+    for line in (DOCS / "settings.md").read_text().splitlines():
+        if line.startswith("| `"):
+            first, second = line.split("|")[1:3]
+            names = re.findall(r"`([A-Z_]+)`", first)
+            described |= dict(zip(names, (value.strip(" `") for value in second.split(",")), strict=False))
+    compared = 0
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, (bool, int, float)):
+            assert json.loads(described[variable_of(name)]) == field.default, name
+            compared += 1
+    assert compared > 20
+
+
 def test_every_close_code_and_client_message_is_described() -> None:
     page = (DOCS / "protocol.md").read_text()
     for code in protocol.CloseCode:
