@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeVar
 
 from deploy.langfuse.project import ABOUT, COLUMNS, DASHBOARD, SCORE_CONFIGS, TILE, WIDGETS, ScoreConfig, Widget
@@ -125,27 +126,17 @@ def _widget(api: LangfuseAPI, wanted: Widget, there: DashboardWidget | None) -> 
         for each in wanted.filters
     ]
     chart = DashboardWidgetChartType(wanted.chart)
-    if there is None:
-        made = api.unstable.dashboard_widgets.create(
-            name=wanted.name,
-            description=wanted.about,
-            view=view,
-            dimensions=dimensions,
-            metrics=metrics,
-            filters=filters,
-            chart_type=chart,
-        )
-        return "created", made.id
-    same = (
-        (there.view.value, there.chart_type, there.description) == (view.value, chart, wanted.about)
+    if (
+        there is not None
+        and (there.view.value, there.chart_type, there.description) == (view.value, chart, wanted.about)
         and [each.field for each in there.dimensions] == [each.field for each in dimensions]
         and [(each.measure, each.agg) for each in there.metrics] == [(each.measure, each.agg) for each in metrics]
         and [_plain(each) for each in there.filters] == [_plain(each) for each in filters]
-    )
-    if same:
+    ):
         return "unchanged", there.id
-    api.unstable.dashboard_widgets.update(
-        there.id,
+    widgets = api.unstable.dashboard_widgets
+    write = partial(widgets.create, name=wanted.name) if there is None else partial(widgets.update, there.id)
+    written = write(
         description=wanted.about,
         view=view,
         dimensions=dimensions,
@@ -153,7 +144,7 @@ def _widget(api: LangfuseAPI, wanted: Widget, there: DashboardWidget | None) -> 
         filters=filters,
         chart_type=chart,
     )
-    return "changed", there.id
+    return "created" if there is None else "changed", written.id
 
 
 def _plain(each: DashboardWidgetFilter) -> tuple[str, str, str, tuple[str, ...]]:
