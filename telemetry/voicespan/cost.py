@@ -16,7 +16,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from voicespan.usage import INPUT_BUCKETS, OUTPUT_BUCKETS, Usage
+from voicespan.usage import BUCKETS, INPUT_BUCKETS, Usage
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice
@@ -62,7 +62,7 @@ def prices_of(model: str, on: date) -> Prices | None:
     except LookupError:
         return None
     price = found.get_prices(datetime.combine(on, time(), UTC))
-    per_token = {bucket: _per_token(price, bucket) for bucket in (*INPUT_BUCKETS, *OUTPUT_BUCKETS)}
+    per_token = {bucket: _per_token(price, bucket) for bucket in BUCKETS}
     return Prices(
         {bucket: usd for bucket, usd in per_token.items() if usd is not None},
         source="genai-prices",

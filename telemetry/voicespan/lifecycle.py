@@ -69,9 +69,13 @@ class Lifecycle:
         """When the next `Tick` is due; None where nothing waits for time to pass."""
         if self._closed:
             return None
-        stall = self._stall()
-        due = (self._books.deadline_ns, stall[0] if stall else None, self.listens_from_ns)
-        return min((at_ns for at_ns in due if at_ns is not None), default=None)
+        due_ns = self._books.deadline_ns if self._books.open else None
+        if (stall := self._stall()) and (due_ns is None or stall[0] < due_ns):
+            due_ns = stall[0]
+        listens_ns = self.listens_from_ns
+        if listens_ns is not None and (due_ns is None or listens_ns < due_ns):
+            due_ns = listens_ns
+        return due_ns
 
     @property
     def closed(self) -> bool:

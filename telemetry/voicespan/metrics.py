@@ -17,7 +17,7 @@ from voicespan.attributes import Model, cost_of, tool_failed
 from voicespan.conventions.tables import Metric
 from voicespan.events import Close
 from voicespan.guard import error_count
-from voicespan.usage import INPUT_BUCKETS, Usage
+from voicespan.usage import BUCKETS, INPUT_BUCKETS, Usage
 
 Labels = tuple[tuple[str, str], ...]
 # A program has few; sessions of the same one share what measures it.
@@ -71,9 +71,9 @@ class Metrics:
         counts = self._counts[name]
         counts[labels] = counts.get(labels, 0) + amount
 
-    def record(self, name: str, seconds_or_tokens: float, labels: Labels, context: Context | None) -> None:
+    def record(self, name: str, seconds_or_tokens: float, labels: Mapping[str, str], context: Context | None) -> None:
         """Record one measurement, with an exemplar where `context` holds a sampled span."""
-        self._histograms[name].record(seconds_or_tokens, dict(labels), context)
+        self._histograms[name].record(seconds_or_tokens, labels, context)
 
     def tool_name(self, name: str) -> str:
         """A tool's name as a label: its own for the first hundred of the process."""
@@ -94,14 +94,14 @@ class Metrics:
 class ModelMetrics:
     """Generations, their tokens and costs, and the tools that a model calls."""
 
-    __slots__ = ("_metrics", "_simulated", "labels", "model")
+    __slots__ = ("_metrics", "_own", "_simulated", "labels", "model")
 
     def __init__(self, metrics: Metrics, model: Model, backend: str | None) -> None:
         self._metrics = metrics
         self.model = model
         self._simulated = backend == "simulator"
-        labels = {c.PROVIDER_NAME: model.provider, c.REQUEST_MODEL: model.name, c.BACKEND: backend or "unknown"}
-        self.labels: Labels = tuple(labels.items())
+        self._own = {c.PROVIDER_NAME: model.provider, c.REQUEST_MODEL: model.name, c.BACKEND: backend or "unknown"}
+        self.labels: Labels = tuple(self._own.items())
 
     def generations(self, record: op.TurnRecord, context: Context | None) -> None:
         """What the model generated in a turn, and the tokens that the provider reported for it."""
@@ -119,12 +119,12 @@ class ModelMetrics:
     def usage(self, usage: Usage) -> None:
         """Tokens and their cost, by bucket."""
         for bucket, tokens in usage.buckets().items():
-            self.count(c.METRIC_TOKENS, _bucket(bucket), tokens)
+            self.count(c.METRIC_TOKENS, _BUCKETS[bucket], tokens)
         # A simulated call costs nobody anything.
         if (cost := cost_of(usage, self.model)) and not self._simulated:
             for bucket, usd in cost.details.items():
                 if bucket != "total":
-                    self.count(c.METRIC_COST, _bucket(bucket), usd)
+                    self.count(c.METRIC_COST, _BUCKETS[bucket], usd)
 
     def tool(self, start: op.StartTool, end: op.EndTool, context: Context | None) -> None:
         """A call that is over."""
@@ -140,7 +140,7 @@ class ModelMetrics:
 
     def record(self, name: str, amount: float, context: Context | None, labels: Mapping[str, str]) -> None:
         """Record a measurement of this model's."""
-        self._metrics.record(name, amount, self.labels + tuple(labels.items()), context)
+        self._metrics.record(name, amount, {**self._own, **labels}, context)
 
 
 class SessionMetrics:
@@ -255,5 +255,7 @@ def _close_code(close: Close) -> str:
     return f"{close.code // 1000}xxx" if own else str(close.code)
 
 
-def _bucket(bucket: str) -> dict[str, str]:
-    return {c.TOKEN_TYPE: "input" if bucket in INPUT_BUCKETS else "output", c.TOKEN_BUCKET: bucket}
+_BUCKETS = {
+    bucket: {c.TOKEN_TYPE: "input" if bucket in INPUT_BUCKETS else "output", c.TOKEN_BUCKET: bucket}
+    for bucket in BUCKETS
+}

@@ -7,8 +7,8 @@ disjoint: a token is in one bucket, so that a sum of buckets is a sum of tokens 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from dataclasses import dataclass
+from operator import add, attrgetter
 from typing import Self
 
 INPUT_BUCKETS = (
@@ -27,9 +27,11 @@ OUTPUT_BUCKETS = (
     "output_reasoning",
     "output_other",
 )
+BUCKETS = INPUT_BUCKETS + OUTPUT_BUCKETS
 # A turn's usage is summed and listed dozens of times, for its span, its session's and the metrics.
 _INPUT: Callable[[Usage], tuple[int, ...]] = attrgetter(*INPUT_BUCKETS)
 _OUTPUT: Callable[[Usage], tuple[int, ...]] = attrgetter(*OUTPUT_BUCKETS)
+_ALL: Callable[[Usage], tuple[int, ...]] = attrgetter(*BUCKETS, "provider_total")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Usage:
     provider_total: int = 0
 
     def __add__(self, other: Self) -> Usage:
-        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Usage(*map(add, _ALL(self), _ALL(other)))
 
     @property
     def input_tokens(self) -> int:
@@ -74,7 +76,7 @@ class Usage:
 
     def buckets(self, suffix: str = "") -> dict[str, int]:
         """The buckets that are not empty, by name with `suffix`, in a fixed order."""
-        counts = zip((*INPUT_BUCKETS, *OUTPUT_BUCKETS), _INPUT(self) + _OUTPUT(self), strict=True)
+        counts = zip(BUCKETS, _ALL(self), strict=False)
         return {bucket + suffix: count for bucket, count in counts if count}
 
 

@@ -30,6 +30,8 @@ class IdentityProcessor(SpanProcessor):
         identity = ident.of_context(parent_context)
         if identity:
             present = span.attributes or {}
+            if c.SESSION_ID in present and _is_ours(span):
+                return  # begun with all of it
             if missing := {k: v for k, v in identity.attributes().items() if k not in present}:
                 span.set_attributes(missing)
 
@@ -105,11 +107,15 @@ class StoreProcessor(SpanProcessor):
 
 def _session_of(span: ReadableSpan) -> str | None:
     """The session of a sampled span of our own; None for any other span."""
-    scope = span.instrumentation_scope
-    if scope is None or scope.name != c.SCOPE or not span.context or not span.context.trace_flags.sampled:
+    if not _is_ours(span) or not span.context or not span.context.trace_flags.sampled:
         return None
     session_id = (span.attributes or {}).get(c.SESSION_ID)
     return session_id if isinstance(session_id, str) else None
+
+
+def _is_ours(span: ReadableSpan) -> bool:
+    scope = span.instrumentation_scope
+    return scope is not None and scope.name == c.SCOPE
 
 
 class StoreLogProcessor(LogRecordProcessor):

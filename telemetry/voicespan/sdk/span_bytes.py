@@ -108,6 +108,8 @@ def _attributes(tag: bytes, attributes: Mapping[str, object]) -> list[bytes]:
                 found.append(_short(tag, key, value))
             elif type(value) is float:
                 found.append(field(tag, _key(key) + b"\x12\x09\x21" + _DOUBLE(value)))
+            elif type(value) is bool or (type(value) is int and 0 <= value < 0x80):
+                found.append(_number(tag, key, value))
             else:
                 found.append(field(tag, _key(key) + field(b"\x12", _any(value))))
         except (ValueError, TypeError) as error:
@@ -117,6 +119,11 @@ def _attributes(tag: bytes, attributes: Mapping[str, object]) -> list[bytes]:
 
 @lru_cache(maxsize=1024)
 def _short(tag: bytes, key: str, value: str) -> bytes:
+    return field(tag, _key(key) + field(b"\x12", _any(value)))
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _number(tag: bytes, key: str, value: int) -> bytes:
     return field(tag, _key(key) + field(b"\x12", _any(value)))
 
 
@@ -159,6 +166,8 @@ def field(tag: bytes, payload: bytes) -> bytes:
 def _varint(number: int) -> bytes:
     if number < 0x80:
         return _ONE_BYTE[number]
+    if number < 0x4000:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)

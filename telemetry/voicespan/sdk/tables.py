@@ -241,8 +241,8 @@ class Tables:
                     record.body,
                 )
             self.database.execute(
-                "INSERT OR REPLACE INTO open_spans"
-                f" (trace_id, span_id, owner, queued, resource, scope, session_id, body) VALUES {_rows(8, chunk)}",
+                "INSERT INTO open_spans (trace_id, span_id, owner, queued, resource, scope, session_id, body)"
+                f" VALUES {_rows(8, chunk)} ON CONFLICT (trace_id, span_id) DO UPDATE SET body = excluded.body",
                 values,
             )
 

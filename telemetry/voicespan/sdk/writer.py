@@ -100,7 +100,8 @@ class Writer:
             with suppress(IndexError):
                 self._give_up(self._pending.popleft())
         self._pending.append(items)
-        self._wake.set()
+        if not self._wake.is_set():  # which costs less than to set it again
+            self._wake.set()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until what was appended is committed; False where that took longer, or could not be done."""
