@@ -165,6 +165,18 @@ def test_one_line_of_instrumentation(run: Run) -> None:
     assert {span["attributes"]["user.id"] for span in spans} == {"user-1"}
 
 
+def test_calls_that_are_kept_can_be_looked_at_and_are_sent(run: Run, sink: OtlpHttpSink, tmp_path: Path) -> None:
+    """The store, shown by the command line; the spans are with the receiver when the program ends."""
+    store = tmp_path / "calls.db"
+    run(Path(sys.executable).name, "examples/with_store.py", str(QUESTION), str(store))
+    assert_tree(sink.spans.all(), CALL)
+    reading = {"VOICESPAN_STORE_PATH": str(store)}
+    [listed] = json.loads(run("voicespan", "traces", "list", "--json", env=reading).stdout)
+    assert (listed["name"], listed["turns"], listed["spans"]) == ("WebSocket Session", 1, 4)
+    assert "tool-navigate_to_location" in run("voicespan", "traces", "show", listed["trace_id"], env=reading).stdout
+    assert json.loads(run("voicespan", "store", "status", "--json", env=reading).stdout)["open_sessions"] == 0
+
+
 def test_the_explicit_api(run: Run, sink: OtlpHttpSink) -> None:
     switch = ("--disabled_instrumentations", "gemini_live")
     run("opentelemetry-instrument", *switch, sys.executable, "examples/explicit.py", str(QUESTION))
