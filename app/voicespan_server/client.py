@@ -254,12 +254,14 @@ async def call(
     token: str | None = None,
     turns: Literal["auto", "manual"] = "auto",
     resume: Resumption | None = None,
+    traceparent: str | None = None,
     pace: float = 1.0,
     microphone: bool = True,
 ) -> AsyncIterator[VoiceClient]:
     """Place a call to a server's `/ws/voice`. With `pace` 0.1 the microphone runs ten times faster than time.
 
-    `token` is a session token; it travels as the second subprotocol. Without a `microphone` only what is typed is sent.
+    `token` is a session token; it travels as the second subprotocol. `traceparent` is the caller's own span, as W3C
+    writes it: the call's trace is linked with it. Without a `microphone` only what is typed is sent.
 
     Raises:
         CallError: the server refused it.
@@ -281,7 +283,7 @@ async def call(
     except WebSocketException as error:
         raise CallError(f"{url}: {error}", type(error).__name__) from error
     async with connection as socket:
-        client = VoiceClient(socket, await _begin(socket, user_id, turns, resume))
+        client = VoiceClient(socket, await _begin(socket, user_id, turns, resume, traceparent))
         loops = [asyncio.create_task(client._listen())]
         if microphone:
             loops.append(asyncio.create_task(client._microphone(pace)))
@@ -293,12 +295,16 @@ async def call(
             await asyncio.gather(*loops, return_exceptions=True)
 
 
-async def _begin(socket: ClientConnection, user_id: str | None, turns: str, resume: Resumption | None) -> Ready:
+async def _begin(
+    socket: ClientConnection, user_id: str | None, turns: str, resume: Resumption | None, traceparent: str | None
+) -> Ready:
     hello: dict[str, Any] = {"type": "hello", "v": 1, "input": {"rate": INPUT_RATE_HZ, "turns": turns}}
     if resume:
         hello["resume"] = {"session_id": resume.session_id, "token": resume.token}
     if user_id:
         hello["user"] = {"id_hash": user_id}
+    if traceparent:
+        hello["traceparent"] = traceparent
     try:
         with suppress(ConnectionClosed):  # refused before a hello: why, is still to be read
             await socket.send(json.dumps(hello))

@@ -51,6 +51,9 @@ async def server(script: Script, refuse: Response | None = None) -> AsyncIterato
         yield f"ws://127.0.0.1:{port}/ws/voice"
 
 
+TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
+
+
 async def tell(socket: ServerConnection, *messages: dict[str, Any]) -> None:
     for message in messages:
         await socket.send(json.dumps(message))
@@ -72,17 +75,19 @@ async def test_what_the_server_says_is_kept_in_order_and_by_type() -> None:
         assert running.close_code == 1000
 
 
-async def test_a_token_is_offered_as_a_subprotocol_and_the_user_named_in_hello() -> None:
+async def test_a_token_is_offered_as_a_subprotocol_and_user_and_trace_are_named_in_hello() -> None:
     seen: list[object] = []
 
     async def script(socket: ServerConnection, hello: dict[str, Any]) -> None:
         assert socket.request is not None
-        seen.extend([socket.request.headers["Sec-WebSocket-Protocol"], hello["user"], socket.request.path])
+        seen.extend(
+            [socket.request.headers["Sec-WebSocket-Protocol"], hello["user"], hello["traceparent"], socket.request.path]
+        )
         await tell(socket, READY)
 
-    async with server(script) as url, call(url, user_id="u-1", token="abc.def") as running:
+    async with server(script) as url, call(url, user_id="u-1", token="abc.def", traceparent=TRACE) as running:
         await running.wait_until_over()
-    assert seen == ["voice.v1, bearer.abc.def", {"id_hash": "u-1"}, "/ws/voice"]
+    assert seen == ["voice.v1, bearer.abc.def", {"id_hash": "u-1"}, TRACE, "/ws/voice"]
 
 
 async def test_push_to_talk_sends_audio_between_start_and_end_and_none_besides() -> None:
