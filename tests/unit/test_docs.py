@@ -11,6 +11,7 @@ from hazards import table
 from support import one_session
 from voicespan import reference
 from voicespan_server import protocol
+from voicespan_server.access.refusal import REASONS
 from voicespan_server.settings import Settings, variable_of
 from voicespan_simulator.scenario_file import scenario_names
 
@@ -73,9 +74,10 @@ def test_every_warning_and_error_the_server_sends_is_described() -> None:
     sent = set(re.findall(r'p\.(?:warning|error)\(\s*"([a-z_]+)"', text)) | set(
         re.findall(r'= CloseCode\.\w+, "(\w+)", ', text)
     )
-    assert {"input_dropped", "bad_message", "quota"} <= sent
-    for code in sent:
-        assert f"| `{code}` |" in page, code
+    sent |= {reason.code for reason in REASONS if reason.close_code is not protocol.CloseCode.FORBIDDEN}
+    assert {"input_dropped", "bad_message", "quota", "overloaded"} <= sent
+    described = {name for row in re.findall(r"^\|(.*?)\|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert sent <= described
 
 
 def test_every_hazard_has_scenarios_and_tests_that_there_are() -> None:
