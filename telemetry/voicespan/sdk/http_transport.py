@@ -44,20 +44,26 @@ class HttpTransport:
                 else endpoint.client_certificate
             )
         _keep_environment(self._http, endpoint.url)
+        self._request: requests.PreparedRequest | None = None
 
     def post(self, body: bytes) -> Answer:
         """Send; any status of the 200s is acceptance, whatever the body looks like (Langfuse answers in JSON)."""
         data = gzip.compress(body, 5) if self._endpoint.gzip else body
         try:
             # A redirect would turn the POST into a GET: refuse it by name instead.
-            answer = self._http.post(
-                self._endpoint.url, data=data, timeout=self._endpoint.timeout_s, allow_redirects=False
-            )
+            answer = self._http.send(self._with(data), timeout=self._endpoint.timeout_s, allow_redirects=False)
         except requests.RequestException as error:
             return Again(f"{type(error).__name__}: {error}")
         if answer.ok and answer.status_code < 300:
             return self._accepted(answer)
         return refusal(answer)
+
+    def _with(self, data: bytes) -> requests.PreparedRequest:
+        """The request, put together once, for that takes as long as to send it, and sent with ever other content."""
+        if self._request is None:
+            self._request = self._http.prepare_request(requests.Request("POST", self._endpoint.url))
+        self._request.prepare_body(data, None)
+        return self._request
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -23,6 +23,8 @@ from voicespan.sdk.transport import Accepted, Again, Refused, TooLarge, Transpor
 # within a second.
 GATHER_S = 0.25
 SMALL_BYTES = 64 << 10
+# Between the steps of a request, for the event loop: see the writer.
+STAND_BACK_S = 0.001
 MAX_RECORDS = 512
 MAX_BYTES = 2 << 20
 FIRST_DELAY_S = 0.5
@@ -105,7 +107,9 @@ class Sender:
         limit = MAX_RECORDS
         noun = _NOUNS[self.signal]
         while batch := self._store.next_batch(self.signal, limit, MAX_BYTES):
+            self._stopping.wait(STAND_BACK_S)
             answer = self._transport.post(batch.request)
+            self._stopping.wait(STAND_BACK_S)
             match answer:
                 case Accepted(rejected, message):
                     self._settle(lambda: self._store.accepted(batch))
