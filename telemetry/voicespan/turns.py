@@ -166,6 +166,20 @@ class Turn:
         self.stalled_ns = None
         self.in_progress = False
 
+    def voice_goes_on(self, event: ev.ModelAudio, now: int) -> bool:
+        """A chunk of a voice that was heard already, in a generation that goes on; False where it is not that."""
+        answer = self.answer
+        if (
+            not self.generating
+            or self.interrupted_ns is not None
+            or answer.audible_ns is None
+            or answer.first_ns is None
+        ):
+            return False
+        self._generated_until_ns = self.last_output_ns = now
+        answer.audio_s += event.duration_s
+        return True
+
     def audio(self, event: ev.ModelAudio, now: int) -> None:
         """A chunk of its voice; what a tool took until the first of it is known by then."""
         if self.answer.add(event, now) and self.open_tools:

@@ -26,8 +26,8 @@ MAX_PENDING = 8192
 MAX_TAKEN = 256
 COMMIT_EVERY_S = 0.005
 # An event loop lets go of the interpreter's lock with each read, and waits for a switch interval to have it back from a
-# thread that computes: beside one it does next to nothing. So where few items wait, the writer stands back after each.
-STAND_BACK_S, FEW = 0.001, 8
+# thread that computes: beside one it does next to nothing. So between its steps the writer stands back.
+STAND_BACK_S = 0.001
 RETRY_AFTER_S = 0.5
 LOG_DROPS_EVERY_S = 60.0
 
@@ -132,6 +132,7 @@ class Writer:
             self._wake.clear()
             time.sleep(COMMIT_EVERY_S)  # gather what ends together
             self._take_into(work)
+            time.sleep(STAND_BACK_S)
             if self._write(work):
                 work = _Pass(Work(), [])
             else:
@@ -149,7 +150,10 @@ class Writer:
                     items += item
         if self._pending:
             self._wake.set()
-        taken.work.add(self._encoded_gently(items), self._encoded_gently(_still_open(items)), self._noted)
+        records = self._encoded(items)
+        if records:
+            time.sleep(STAND_BACK_S)
+        taken.work.add(records, self._encoded(_still_open(items)), self._noted)
         if overflow := taken.work.records[:-MAX_PENDING]:
             del taken.work.records[: len(overflow)]
             self._drop(len(overflow))
@@ -178,16 +182,6 @@ class Writer:
             mark.committed = committed
             mark.done.set()
         return True
-
-    def _encoded_gently(self, items: Sequence[Item]) -> list[Record]:
-        """Encode a few with a pause after each, many at once."""
-        if len(items) > FEW:
-            return self._encoded(items)
-        records: list[Record] = []
-        for item in items:
-            records += self._encoded([item])
-            time.sleep(STAND_BACK_S)
-        return records
 
     def _encoded(self, items: Sequence[Item]) -> list[Record]:
         """Encode what ended; what cannot be is dropped alone."""

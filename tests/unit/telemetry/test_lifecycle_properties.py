@@ -1,5 +1,6 @@
 """Any order of events is legal input: what holds of the lifecycle whatever comes."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -218,3 +219,17 @@ def test_how_the_audio_is_cut_into_chunks_changes_nothing(story: list[tuple[ev.E
         ]
 
     assert shape(run(story)[0]) == shape(run(chopped)[0])
+
+
+@settings(max_examples=examples(150))
+@given(stories, st.integers(0, 1_000_000_000))
+def test_a_chunk_that_only_goes_on_is_told_as_any_other_is(story: list[tuple[ev.Event, int]], apart_ns: int) -> None:
+    longer: list[tuple[ev.Event, int]] = []
+    for event, passed in story:
+        longer.append((event, passed))
+        if isinstance(event, ev.ModelAudio):
+            longer += [(event, apart_ns)] * 2
+    quick = run(longer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lifecycle, "_voice_goes_on", lambda *_: False)
+        assert run(longer) == quick
