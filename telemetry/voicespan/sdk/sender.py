@@ -19,9 +19,9 @@ from voicespan.sdk.store import Store
 from voicespan.sdk.transport import Accepted, Again, Refused, TooLarge, Transport
 
 # Records that come together leave together. So do those that come while a small request is on its way, and as long
-# after it: a request costs as much as ten turns' records. None waits for more than twice this, and a receiver has it
-# within a second.
-GATHER_S = 0.25
+# after it: a request costs as much as ten turns' records. None waits for more than this and the request before: it
+# leaves within half a second.
+GATHER_S = 0.4
 SMALL_BYTES = 64 << 10
 # Between the steps of a request, for the event loop: see the writer.
 STAND_BACK_S = 0.001
