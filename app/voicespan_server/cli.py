@@ -82,6 +82,7 @@ def serve(
 
     import uvicorn
 
+    from voicespan.redaction import without_password
     from voicespan.sdk.endpoint import endpoint_from_environment
 
     if workers == 1:
@@ -91,7 +92,7 @@ def serve(
     with _settled(host, port) as settings:
         out().print(
             f"Voicespan on http://{settings.host}:{settings.port}: {settings.model} by {settings.chosen_backend}; "
-            f"OTLP to {endpoint.url if endpoint else 'nowhere'}, "
+            f"OTLP to {without_password(endpoint.url) if endpoint else 'nowhere'}, "
             f"traces in {settings.store_path if settings.store == 'on' else 'memory'}",
             highlight=False,
             soft_wrap=True,
@@ -170,10 +171,11 @@ def _settled(host: str | None, port: int | None) -> Iterator[Settings]:
     from voicespan_server.settings import load_settings
     from voicespan_simulator.process import SimulatorProcess
 
-    overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    overrides: dict[str, Any] = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = load_settings(**overrides)
     Door(settings)  # what is wrong with it is told once, here
-    _check_free(settings.host, settings.port)
+    overrides["port"] = _free_port(settings.host, settings.port)
+    settings = settings.model_copy(update={"port": overrides["port"]})
     if settings.chosen_backend != "simulator" or settings.simulator_url:
         yield settings
         return
@@ -184,8 +186,8 @@ def _settled(host: str | None, port: int | None) -> Iterator[Settings]:
         yield load_settings(**overrides)
 
 
-def _check_free(host: str, port: int) -> None:
-    """Say that a port is taken before anything is started on it."""
+def _free_port(host: str, port: int) -> int:
+    """The port, and for 0 one that is free; that it is taken is said before anything is started on it."""
     import socket
 
     from voicespan_server.settings import SettingsError
@@ -195,6 +197,8 @@ def _check_free(host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
+            bound: int = probe.getsockname()[1]
+            return bound
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {host} port {port} ({error.strerror or error}): choose others by --host and --port, "

@@ -12,11 +12,15 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 
+def own_environment(folder: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(folder), "VOICESPAN_RAISE": "1"}
+
+
 def voicespan(folder: Path, *arguments: str, timeout_s: float = 90, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "voicespan_server.cli", *arguments],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "VOICESPAN_RAISE": "1", **env},
+        env={**own_environment(folder), **env},
         capture_output=True,
         text=True,
         timeout=timeout_s,
@@ -119,6 +123,29 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left_running(tmp_path: Pat
             assert done.returncode == 2
             assert "choose others by --host and --port" in done.stderr
             assert "Traceback" not in done.stderr
+
+
+def test_the_banner_has_the_port_that_was_picked_and_no_password(tmp_path: Path) -> None:
+    import re
+
+    environ = {**own_environment(tmp_path), "OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:hunter2@127.0.0.1:9"}
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "voicespan_server.cli", "serve", "--port", "0"],
+        cwd=tmp_path,
+        env=environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert serving.stdout is not None
+        banner = serving.stdout.readline()
+        found = re.search(r"Voicespan on http://127\.0\.0\.1:(\d+)", banner)
+        assert found, banner
+        assert int(found[1]) > 0
+        assert "http://********@127.0.0.1:9/v1/traces" in banner
+    finally:
+        serving.terminate()
+        serving.wait()
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:

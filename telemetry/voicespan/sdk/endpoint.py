@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from opentelemetry.util.re import parse_env_headers
 
+from voicespan.redaction import without_password
 from voicespan.sdk.signals import Signal
 
 PROTOCOLS = ("http/protobuf", "grpc")
@@ -69,9 +70,10 @@ def endpoint_from_environment(
         raise EndpointError(f"{protocol_variable}={protocol!r} is not supported: use one of {', '.join(PROTOCOLS)}")
     # gRPC's may be a bare host:port, as the specification has it.
     url = f"http://{endpoint}" if protocol == "grpc" and "://" not in endpoint else endpoint
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise EndpointError(f"{variable}={endpoint!r} is not an http or https URL, such as http://localhost:4318")
+    parts = _parts(url)
+    if parts is None:
+        shown = without_password(endpoint)
+        raise EndpointError(f"{variable}={shown!r} is not an http or https URL, such as http://localhost:4318")
     insecure = parts.scheme == "http"
     if "://" not in endpoint and protocol == "grpc":
         insecure = setting("INSECURE")[1].lower() == "true"
@@ -90,6 +92,16 @@ def endpoint_from_environment(
         client_certificate=setting("CLIENT_CERTIFICATE")[1] or None,
         client_key=setting("CLIENT_KEY")[1] or None,
     )
+
+
+def _parts(url: str) -> SplitResult | None:
+    """None of what is no URL of a receiver."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # an address in brackets that is none, or a port that is no number or too large
+        return None
+    return parts if usable else None
 
 
 def _seconds(variable: str, value: str) -> float:

@@ -73,3 +73,14 @@ def test_grpc() -> None:
 def test_a_value_that_cannot_be_used_is_named(environ: dict[str, str], named: str) -> None:
     with pytest.raises(EndpointError, match=named):
         endpoint_from_environment(environ)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["ftp://user:hunter2@c", "http://user:hunter2@c:port", "https://user:hunter2@[::1", "http://user:hunter2@c:0"],
+)
+def test_a_url_that_is_none_is_shown_without_its_password(endpoint: str) -> None:
+    with pytest.raises(EndpointError) as raised:
+        endpoint_from_environment({BASE + "ENDPOINT": endpoint})
+    assert "hunter2" not in str(raised.value)
+    assert "not an http or https URL" in str(raised.value)
