@@ -179,7 +179,8 @@ async def _enter(websocket: WebSocket, socket: Socket, server: Server, leaving: 
         ident.stamp(span, identity)
         return Entered(caller, hello.input.turns, identity, span.get_span_context(), former)
     except Refused as refused:
-        told = door.count(refused)
+        door.count(refused)
+        told = door.tells()
         _fail(span, refused.reason.code, refused.message)
         if websocket.application_state is WebSocketState.CONNECTING:
             span.set_attribute(c.HTTP_STATUS, refused.reason.status)

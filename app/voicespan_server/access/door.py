@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 BEARER = "bearer."
 # Connections that have not said hello: they cost little, and are not to be the way to shut everybody else out.
 MAX_UNKNOWN = 256
-# Spans of refused calls in a second, and at once: a flood of strangers is counted, not told one by one.
+# Spans of refused calls and requests in a second, and at once: a flood of strangers is counted, not told one by one.
 REFUSALS_TOLD_PER_S, REFUSALS_TOLD_AT_ONCE = 10, 100
 
 
@@ -207,9 +207,12 @@ class Door:
         self._inside -= 1
         self._by_key.end(key_id)
 
-    def count(self, refused: Refused) -> bool:
-        """Somebody was not let in; returns whether a span is to tell of it."""
+    def count(self, refused: Refused) -> None:
+        """Somebody was not let in."""
         self.refused[refused.reason.code] += 1
+
+    def tells(self) -> bool:
+        """Whether a span is to tell of somebody who is not let in: of a flood of them it is not."""
         return self._told.allow(1)
 
     def meter(self, trace_id: str, caller: Caller, backend: str) -> CallMeter | None:

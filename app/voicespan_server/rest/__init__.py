@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from functools import partial
+
 from fastapi.middleware.cors import CORSMiddleware
 
 from voicespan_server.access.origins import LOCAL_PATTERN, Origins
+from voicespan_server.application import Application
 from voicespan_server.rest import chat, config, feedback, health, session_tokens, sessions, traces, usage
 from voicespan_server.rest.body_limit import BodyLimit
 from voicespan_server.rest.faults import add_handlers
+from voicespan_server.rest.request_spans import UNTRACED, tells_of
+
+__all__ = ["UNTRACED", "add_api"]
 
 ROUTERS = (
     session_tokens.router,
@@ -20,26 +25,14 @@ ROUTERS = (
     config.router,
     health.router,
 )
-# Health, the pages of the API, and the reading and deleting of what is stored make no traces of their own (a deleted
-# user's id would be in one). Patterns, searched in the URL.
-UNTRACED = (
-    health.HEALTH,
-    health.READY,
-    "/v1/traces",
-    "/v1/usage",
-    "/v1/users/",
-    "/v1/sessions(/[^/]+(/(trace|summary|timeline))?)?$",
-    "/docs",
-    "/openapi.json",
-    "/favicon.ico",
-)
 DESCRIPTION = """Voice AI with its traces. Every route below `/v1` asks for an API key, `Authorization: Bearer SECRET`,
 except of a server without keys, which answers to its own machine alone. To call, a browser needs a session token."""
 
 
-def add_api(app: FastAPI, origins: Origins) -> None:
+def add_api(app: Application, origins: Origins) -> None:
     """Add the routes, and what stands before them."""
     app.description = DESCRIPTION
+    app.tells_of = partial(tells_of, app.state.server.door)
     for router in ROUTERS:
         app.include_router(router)
     add_handlers(app)

@@ -1,16 +1,41 @@
-"""What FastAPI's instrumentation is not to put on the spans of requests."""
+"""Which requests FastAPI's instrumentation tells of, and what it is not to put on their spans."""
 
 from __future__ import annotations
 
+import re
+
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Span
+from starlette.requests import HTTPConnection
 from starlette.types import Scope
+
+from voicespan_server.access.door import Door
+from voicespan_server.access.refusal import Refused
 
 # Where somebody has it record headers (OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST=.*).
 SECRET_HEADERS = ["authorization", "cookie", "sec-websocket-protocol", "x-goog-api-key"]
 _WITH_QUERY = ("http.url", "http.target", "url.full")
 _QUERY = "url.query"
 REDACTED = "REDACTED"
+# Health, the pages of the API, the reading and deleting of what is stored (a deleted user's id would be in a trace),
+# and what is no route make no traces.
+_TRACED = r"/v1/(chat|session-tokens|config|sessions/[^/]+/feedback)"
+# Searched in the URL.
+UNTRACED = (rf"^\w+://[^/]*(?=/)(?!{_TRACED}$)",)
+
+
+def tells_of(door: Door, scope: Scope) -> bool:
+    """Of strangers, whatever they ask for, only as often as of refused calls: a flood is not to fill the store."""
+    if not re.fullmatch(_TRACED, scope["path"]):
+        return True  # the instrumentation knows that it is not to
+    connection = HTTPConnection(scope)
+    scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
+    try:
+        door.check_page(connection)
+        door.by_key(secret.strip() if scheme.lower() == "bearer" else None)
+    except Refused:
+        return door.tells()
+    return True
 
 
 def without_query(span: Span, scope: Scope) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from support.api import AS_ALICE, KEY, KEYS, OTHER_KEY, Api, api
-from voicespan_server.access.door import Door
+from voicespan_server.access.door import REFUSALS_TOLD_AT_ONCE, Door
 from voicespan_server.access.refusal import Refused
 from voicespan_server.access.tokens import Claims
 from voicespan_server.environment import read_environment
@@ -72,6 +73,20 @@ async def test_health_asks_for_none(keyed: Api) -> None:
 async def test_with_a_key_one_is_served(keyed: Api) -> None:
     answers = [(await keyed.client.get(path, headers=AS_ALICE)).status_code for path in GUARDED_GET]
     assert answers == [200, 404, 200, 200]
+
+
+async def test_a_flood_of_strangers_makes_few_traces_and_what_is_no_route_none(keyed: Api) -> None:
+    for number in range(2 * REFUSALS_TOLD_AT_ONCE):
+        assert (await keyed.client.get(f"/nothing/{number}")).status_code == 404
+        assert (await keyed.client.post("/v1/chat", json={})).status_code == 401
+        assert (await keyed.client.put("/v1/chat")).status_code == 405
+    assert (await keyed.client.post("/v1/session-tokens", json={}, headers=AS_ALICE)).status_code == 201
+    keyed.server.pipeline.store.flush(5.0)
+    found = (await keyed.client.get("/v1/traces?limit=200", headers=AS_ALICE)).json()
+    names = Counter(trace["name"] for trace in found)
+    assert names.pop("POST /v1/session-tokens") == 1
+    assert REFUSALS_TOLD_AT_ONCE <= sum(names.values()) < 1.5 * REFUSALS_TOLD_AT_ONCE
+    assert keyed.server.door.refused["unauthorized"] == 2 * REFUSALS_TOLD_AT_ONCE
 
 
 async def test_a_token_is_for_whom_and_what_was_asked(keyed: Api) -> None:
