@@ -30,7 +30,8 @@ from voicespan.shape import AUTO_SPLIT_BYTES, TraceShape
 # What a span weighs without its attributes, and an attribute without its text, in an OTLP message.
 _SPAN_BYTES, _ATTRIBUTE_BYTES = 120, 12
 
-_UNHEARD = Exchange()
+# Of a turn of whose words nothing may leave.
+_UNHEARD, _NO_TEXT = Exchange(), Attributes()
 
 _Open = tuple[Span, Context]
 
@@ -203,9 +204,11 @@ class SessionSpans:
         found = attr.turn(record, input_audio_s - self._totals.input_audio_s)
         self._totals.input_audio_s = input_audio_s
         generation = attr.generation(record, self._model, attr.SPEECH, bill)
-        exchange = self._exchange(record)
-        text = attr.exchange_text(exchange.shown, exchange.answered, attr.finish_reason(record))
-        on_spans: Attributes = text if self._capture.on_spans else {}
+        exchange, text = _UNHEARD, _NO_TEXT
+        if self._conversation:
+            exchange = self._exchange(record, self._conversation)
+            text = attr.exchange_text(exchange.shown, exchange.answered, attr.finish_reason(record))
+        on_spans = text if self._capture.on_spans else _NO_TEXT
         if self._shape.generation_spans:
             found |= attr.outcome(record)
             self._generations(record, bill, on_spans, context)
@@ -239,13 +242,11 @@ class SessionSpans:
         span.set_attributes(attr.exchange_sound(exchange, kept))
         span.end(record.end_ns)
 
-    def _exchange(self, record: op.TurnRecord) -> Exchange:
-        """The words of a turn, where any may leave."""
-        if self._conversation is None:
-            return _UNHEARD
+    def _exchange(self, record: op.TurnRecord, conversation: Conversation) -> Exchange:
+        """The words of a turn, which `conversation` goes on with."""
         asked, answered = msg.question(record, self._capture), msg.answer(record, self._capture)
-        shown = [*self._conversation.recent(), *asked]
-        self._conversation.extend([*asked, *answered])
+        shown = [*conversation.recent(), *asked]
+        conversation.extend([*asked, *answered])
         return Exchange(shown, answered, asked=bool(asked), said=bool(record.model_text))
 
     def _generations(self, record: op.TurnRecord, bill: Bill | None, text: Attributes, parent: Context) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from voicespan import events as ev
 from voicespan import operations as op
@@ -191,7 +191,8 @@ class Turn:
 
     def _end_generation(self) -> None:
         if len(self.records) == self.generations > 0:
-            self.records[-1] = replace(self.records[-1], end_ns=self._generated_until_ns)
+            last = self.records[-1]
+            self.records[-1] = op.GenerationRecord(last.start_ns, self._generated_until_ns, last.usage)
 
     def _generation_start_ns(self, now: int) -> int:
         """The model begins when it has what it needs: the user's words, or a tool's response."""
@@ -205,8 +206,9 @@ class Turn:
             return
         self.usage = self.report if self.usage is None else self.usage + self.report
         if self.records:
-            former = self.records[-1].usage
-            self.records[-1] = replace(self.records[-1], usage=former + self.report if former else self.report)
+            last = self.records[-1]
+            usage = last.usage + self.report if last.usage else self.report
+            self.records[-1] = op.GenerationRecord(last.start_ns, last.end_ns, usage)
         self.report = None
 
     def tool_began(self, now: int) -> None:

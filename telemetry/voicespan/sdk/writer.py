@@ -129,8 +129,8 @@ class Writer:
                 house_at_s = time.monotonic() + self._keep_house()
             if not self._wake.is_set():
                 continue
-            self._wake.clear()
             time.sleep(COMMIT_EVERY_S)  # gather what ends together
+            self._wake.clear()  # what comes from now on is the next pass's
             self._take_into(work)
             time.sleep(STAND_BACK_S)
             if self._write(work):
