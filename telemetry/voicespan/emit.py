@@ -48,14 +48,13 @@ class SessionSpans:
         "_identity",
         "_model",
         "_of_session",
+        "_open_spans",
         "_recorder",
         "_session",
         "_shape",
-        "_tools",
         "_totals",
         "_trace_bytes",
         "_tracer",
-        "_turns",
         "context",
     )
 
@@ -85,8 +84,7 @@ class SessionSpans:
         self._conversation = Conversation(instructions, capture) if capture.anywhere else None
         self._estimator = Estimator(model.name, instructions)
         self._connection: Span | None = None
-        self._turns: dict[int, _Open] = {}
-        self._tools: dict[str, _Open] = {}
+        self._open_spans: dict[int | str, _Open] = {}  # turns by their index, tools by the id of the call
         self._trace_bytes = 0
         within = ident.in_context(identity, parent)
         self._session, _ = self._open(
@@ -111,16 +109,16 @@ class SessionSpans:
 
     def tool_context(self, call_id: str) -> Context | None:
         """The context in which a tool's handler runs, so that its spans nest under the call."""
-        open_ = self._tools.get(call_id)
+        open_ = self._open_spans.get(call_id)
         return open_[1] if open_ else None
 
     def context_of(self, operation: op.Operation) -> Context | None:
         """The context of the span that an operation is about, while it is open."""
         match operation:
             case op.EndTurn(record):
-                return self._turns[record.index][1]
+                return self._open_spans[record.index][1]
             case op.EndTool(call_id):
-                return self._tools[call_id][1]
+                return self._open_spans[call_id][1]
             case _:
                 return self.context
 
@@ -134,13 +132,13 @@ class SessionSpans:
             case op.EndConnection():
                 self._end_connection(operation)
             case op.StartTurn(index, at_ns):
-                self._turns[index] = self._open_turn(index, at_ns)
+                self._open_spans[index] = self._open_turn(index, at_ns)
                 if self._recorder:
                     self._recorder.turn_began(index, at_ns)
             case op.EndTurn(record):
                 self._end_turn(record, input_audio_s)
             case op.StartTool():
-                self._tools[operation.call_id] = self._open_tool(operation)
+                self._open_spans[operation.call_id] = self._open_tool(operation)
             case op.EndTool():
                 self._end_tool(operation)
             case op.LooseUsage(usage=usage):
@@ -166,6 +164,12 @@ class SessionSpans:
             name, context=parent, kind=kind, start_time=start_ns, attributes=self._identity | attributes, links=links
         )
         return span, trace.set_span_in_context(span, parent)
+
+    def _pop(self, key: int | str) -> _Open:
+        found = self._open_spans.pop(key)
+        if not self._open_spans:
+            self._open_spans.clear()  # lets go of its table, which outweighs most of a session's state
+        return found
 
     def _end_connection(self, end: op.EndConnection) -> None:
         span, self._connection = self._connection, None
@@ -197,9 +201,7 @@ class SessionSpans:
         return scope == "turn" or (scope == "auto" and self._trace_bytes >= AUTO_SPLIT_BYTES)
 
     def _end_turn(self, record: op.TurnRecord, input_audio_s: float) -> None:
-        span, context = self._turns.pop(record.index)
-        if not self._turns:
-            self._turns.clear()  # lets go of its table, which outweighs most of a session's state
+        span, context = self._pop(record.index)
         bill = self._estimator.turn(record)
         found = attr.turn(record, input_audio_s - self._totals.input_audio_s)
         self._totals.input_audio_s = input_audio_s
@@ -290,7 +292,7 @@ class SessionSpans:
     # --- tools ------------------------------------------------------------------------------------------------------
 
     def _open_tool(self, start: op.StartTool) -> _Open:
-        turn, parent = self._turns[start.turn]
+        turn, parent = self._open_spans[start.turn]
         links: list[Link] = []
         if not start.blocking:
             # It may outlive its turn, and children lie inside their parents.
@@ -300,9 +302,7 @@ class SessionSpans:
         return self._open(name, SpanKind.INTERNAL, parent, start.at_ns, found, links)
 
     def _end_tool(self, end: op.EndTool) -> None:
-        span, _ = self._tools.pop(end.call_id)
-        if not self._tools:
-            self._tools.clear()
+        span, _ = self._pop(end.call_id)
         found = attr.tool_end(end, self._capture)
         span.set_attributes(found)
         if attr.tool_failed(end.outcome):

@@ -5,7 +5,7 @@ It is read by attribute: google-genai's types have them, and so have views of di
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,12 +23,13 @@ class Sender:
 
     def __init__(self, *, seeds_history: bool = False) -> None:
         self._seeds_history = seeds_history
-        self._unnamed: dict[str, deque[str]] = {}
+        self._unnamed: defaultdict[str, deque[str]] | None = None  # few have any
 
     def called(self, call: ev.ToolCall) -> None:
         """A call came in; one without an id of its own is answered by name."""
         if call.unnamed:
-            self._unnamed.setdefault(call.name, deque()).append(call.call_id)
+            self._unnamed = self._unnamed or defaultdict(deque)
+            self._unnamed[call.name].append(call.call_id)
 
     def realtime_input(self, sent: Any) -> list[Event]:
         """A realtimeInput, or the arguments of `send_realtime_input`; audio and pictures are no events."""
@@ -77,7 +78,7 @@ class Sender:
         return []
 
     def _response(self, response: Any) -> Event | None:
-        waiting = self._unnamed.get(response.name or "")
+        waiting = self._unnamed.get(response.name or "") if self._unnamed else None
         call_id = response.id or (waiting.popleft() if waiting else None)
         if call_id is None:
             return None

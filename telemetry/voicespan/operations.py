@@ -5,6 +5,7 @@ All times are nanoseconds since the epoch; durations are seconds.
 
 from __future__ import annotations
 
+from array import array
 from bisect import insort
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -221,7 +222,7 @@ class SessionTotals:
     dropped_audio_s: float = 0.0
     usage: Usage = NOTHING
     # In ascending order: their percentiles are told with every turn.
-    times_to_first_audio_s: list[float] = field(default_factory=list)
+    times_to_first_audio_s: array[float] = field(default_factory=lambda: array("d"))
 
     def answered(self, time_to_first_audio_s: float) -> None:
         """A turn's time to first audio."""

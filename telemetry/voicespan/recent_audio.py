@@ -77,7 +77,7 @@ class RecentAudio:
         """What was searched belongs to a turn that has begun."""
         self._let_go()
         self._rest = b""  # what was too little for a block
-        self._thinned: list[_Thinned] = []
+        self._thinned: tuple[_Thinned, ...] = ()
         self._kept = self._end = 0  # blocks in these; bytes since the last clear that are
         # When the frame before, and each frame that is whole yet, was sent: a list, for appending to an array takes
         # a tenth of what a frame may.
@@ -141,10 +141,11 @@ class RecentAudio:
         sizes = (lengths.pop(),) * len(self._frames) if len(lengths) == 1 else tuple([len(f) for f in self._frames])
         begin, self._end = self._end, self._end + sum(sizes)
         samples = tuple([pcm[each] for each in plan.slices])
-        self._thinned.append(_Thinned(blocks, samples, begin, self._end, sizes, array("q", self._sent_ns)))
+        thinned = [*self._thinned, _Thinned(blocks, samples, begin, self._end, sizes, array("q", self._sent_ns))]
         self._kept += blocks
-        while self._kept - self._thinned[0].blocks >= BLOCKS:
-            self._kept -= self._thinned.pop(0).blocks
+        while self._kept - thinned[0].blocks >= BLOCKS:
+            self._kept -= thinned.pop(0).blocks
+        self._thinned = tuple(thinned)
         del self._sent_ns[:-1]
         self._let_go()
 

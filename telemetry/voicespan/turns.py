@@ -23,13 +23,15 @@ class Transcript:
     __slots__ = ("_length", "_pieces")
 
     def __init__(self) -> None:
-        self._pieces: list[str] = []
+        self._pieces: list[str] | None = None
         self._length = 0
 
     def add(self, piece: str) -> None:
         """Append a piece, up to the bound."""
         piece = piece[: MAX_TEXT - self._length]
         if piece:
+            if self._pieces is None:
+                self._pieces = []
             self._pieces.append(piece)
             self._length += len(piece)
 
@@ -40,7 +42,7 @@ class Transcript:
         return self._length
 
     def __str__(self) -> str:
-        return "".join(self._pieces).strip()
+        return "".join(self._pieces or ()).strip()
 
 
 # Speech has some fifteen characters a second, less in scripts of syllables or words; nobody speaks twice as fast.

@@ -66,7 +66,7 @@ class Connection:
         self._setup = setup
         self._events = GeminiTranslator(setup.non_blocking, sound=call.session.recorded).events
         self._sender = Sender(seeds_history=setup.seeds_history)
-        self._unsent: list[Unsent] = []
+        self._unsent: tuple[Unsent, ...] = ()
         self._audio_type: str | None = _NONE_YET
         self.live = True
 
@@ -209,18 +209,18 @@ class Connection:
     def not_sent(self, unsent: Unsent) -> None:
         """It was refused, or the connection is gone, which the receiving side tells."""
         if unsent in self._unsent:
-            self._unsent.remove(unsent)
+            self._unsent = tuple(each for each in self._unsent if each is not unsent)
 
     def _about_to_send(self, events: Sequence[Event]) -> Unsent | None:
         if not events:
             return None
         unsent = Unsent(events, self._session.now_ns())
-        self._unsent.append(unsent)
+        self._unsent += (unsent,)
         return unsent
 
     def _flush(self) -> None:
         """A message that came in the meantime may answer what is still being sent: that was first."""
-        waiting, self._unsent = self._unsent, []
+        waiting, self._unsent = self._unsent, ()
         for unsent in waiting:
             for event in unsent.events:
                 self._session.feed(event, unsent.at_ns)
