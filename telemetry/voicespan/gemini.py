@@ -102,7 +102,7 @@ class GeminiTranslator:
     def _content(self, content: types.LiveServerContent, found: list[Event]) -> None:
         if (heard := content.input_transcription) and heard.text:
             found.append(ev.InputTranscript(heard.text))
-        for part in (content.model_turn.parts if content.model_turn else None) or ():
+        for part in (said.parts if (said := content.model_turn) else None) or ():
             blob = part.inline_data
             if blob and (pcm := blob.data):
                 found.append(self.audio(pcm, blob.mime_type))
@@ -110,8 +110,8 @@ class GeminiTranslator:
                 found.append(ev.Thought())
             elif part.text:
                 found.append(ev.ModelText(part.text))
-        if (said := content.output_transcription) and said.text:
-            found.append(ev.OutputTranscript(said.text))
+        if (spoken := content.output_transcription) and spoken.text:
+            found.append(ev.OutputTranscript(spoken.text))
         if (sources := content.grounding_metadata) and (queries := sources.web_search_queries):
             found.append(ev.Grounded(len(queries)))
         if content.waiting_for_input:

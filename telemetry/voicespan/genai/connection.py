@@ -135,17 +135,20 @@ class Connection:
         try:
             if self._unsent:
                 self._flush()
-            update = message.session_resumption_update
-            if update and update.new_handle and update.resumable and self._setup.resumable:
-                self._call.remember(update.new_handle)
             for event in self._events(message):
                 if type(event) is ev.ToolCall:
                     self._sender.called(event)
+                elif type(event) is ev.Resumption:
+                    self._resumable(message.session_resumption_update)
                 elif type(event) is ev.GoAway:
                     self._call.going_away = True
                 self._feed(event)
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
             report(error)
+
+    def _resumable(self, update: types.LiveServerSessionResumptionUpdate | None) -> None:
+        if update and update.new_handle and update.resumable and self._setup.resumable:
+            self._call.remember(update.new_handle)
 
     @guarded(default=None)
     def not_received(self, error: BaseException) -> None:

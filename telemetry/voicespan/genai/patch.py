@@ -17,7 +17,8 @@ from google.genai import live, types
 from voicespan.genai.connection import Connection, Unsent
 from voicespan.genai.program import Program
 
-# On the session, which lives as long as anybody can use it; looked up for every frame.
+# On the session, which lives as long as anybody can use it; looked up for every frame, by getattr: an object that is
+# asked for its __dict__ has one from then on.
 _CONNECTION = "_voicespan_connection"
 
 # Nobody else holds it: it goes with the session.
@@ -78,6 +79,7 @@ class Patches:
     ) -> AsyncIterator[live.AsyncSession]:
         """What `connect` returns is made by contextlib, as google-genai's own is."""
         connection = self._program.dial(kwargs["model"], kwargs.get("config"), live_._api_client)
+        del kwargs  # what follows lasts as long as the session
         if connection is None:
             async with opened as session:
                 yield session
@@ -117,7 +119,7 @@ class _LastWord:
 
 def connection_of(session: live.AsyncSession) -> Connection | None:
     """What watches a session, while it is open; None for one that is not watched."""
-    connection: Connection | None = session.__dict__.get(_CONNECTION)
+    connection: Connection | None = getattr(session, _CONNECTION, None)
     return connection if connection is not None and connection.live else None
 
 
@@ -125,7 +127,7 @@ def _receive(original: Callable[..., Awaitable[types.LiveServerMessage]]) -> Met
     # `receive` and `start_stream` both wait here, so their generators stay google-genai's own.
     @functools.wraps(original)
     async def receive(self: live.AsyncSession) -> types.LiveServerMessage:
-        connection = self.__dict__.get(_CONNECTION)
+        connection = getattr(self, _CONNECTION, None)
         if connection is None or not connection.live:
             return await original(self)
         try:
@@ -149,7 +151,7 @@ def _realtime_input(original: Method) -> Method:
             return await other(self, *args, **kwargs)
         if args or kwargs:
             return await original(self, *args, audio=audio, **kwargs)  # which takes one argument at a time
-        connection = self.__dict__.get(_CONNECTION)
+        connection = getattr(self, _CONNECTION, None)
         if connection is not None and connection.live:
             connection.audio(audio)
         return await original(self, audio=audio)
