@@ -186,9 +186,10 @@ class Writer:
     def _encoded(self, items: Sequence[Item]) -> list[Record]:
         """Encode what ended; what cannot be is dropped alone."""
         try:
+            logs = [item for item in items if isinstance(item, ReadableLogRecord)]
             return [
                 *otlp.encode([item for item in items if isinstance(item, ReadableSpan)]),
-                *otlp.encode_log_records([item for item in items if isinstance(item, ReadableLogRecord)]),
+                *(otlp.encode_log_records(logs) if logs else ()),  # most batches have none
                 *(item for item in items if isinstance(item, Record)),
             ]
         except Exception as error:  # noqa: BLE001 - the encoder raises what protobuf and the SDK raise
