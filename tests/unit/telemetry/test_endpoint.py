@@ -1,7 +1,12 @@
 """The OTEL_EXPORTER_OTLP_* variables mean to our sender what they mean to the SDK's exporter."""
 
+from unittest.mock import Mock
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.util.re import parse_env_headers
 
 from voicespan.sdk.endpoint import Endpoint, EndpointError, endpoint_from_environment
 
@@ -84,3 +89,30 @@ def test_a_url_that_is_none_is_shown_without_its_password(endpoint: str) -> None
         endpoint_from_environment({BASE + "ENDPOINT": endpoint})
     assert "hunter2" not in str(raised.value)
     assert "not an http or https URL" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    ["Authorization: Bearer canary", "a=b,canary", "=canary", "x=can;ary", 'x="canary"', "x=can\\ary", "x=canäry"],
+)
+def test_headers_that_cannot_be_read_are_named_and_not_told(headers: str, caplog: pytest.LogCaptureFixture) -> None:
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h", "OTEL_EXPORTER_OTLP_HEADERS": headers}
+    with pytest.raises(EndpointError) as raised:
+        endpoint_from_environment(environ)
+    assert str(raised.value).startswith("OTEL_EXPORTER_OTLP_HEADERS is no list such as")
+    assert "can" not in str(raised.value).removeprefix("OTEL_EXPORTER_OTLP_HEADERS") + caplog.text
+
+
+@given(st.text(st.sampled_from('ab=, \t\n;:"\\%é'), max_size=20))
+def test_what_opentelemetry_would_log_of_headers_is_refused_and_nothing_else(headers: str) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        logged = Mock()
+        patched.setattr("opentelemetry.util.re._logger", logged)
+        parse_env_headers(headers.strip(), liberal=True)
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h", "OTEL_EXPORTER_OTLP_HEADERS": headers}
+    try:
+        endpoint_from_environment(environ)
+    except EndpointError:
+        assert logged.warning.called
+    else:
+        assert not logged.warning.called
