@@ -171,19 +171,20 @@ def _settled(host: str | None, port: int | None) -> Iterator[Settings]:
     from voicespan_server.settings import load_settings
     from voicespan_simulator.process import SimulatorProcess
 
-    overrides: dict[str, Any] = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = load_settings(**overrides)
     Door(settings)  # what is wrong with it is told once, here
-    overrides["port"] = _free_port(settings.host, settings.port)
-    settings = settings.model_copy(update={"port": overrides["port"]})
+    # By the environment, so that worker processes find it too, and the application knows where it is.
+    os.environ["VOICESPAN_HOST"] = settings.host
+    os.environ["VOICESPAN_PORT"] = str(_free_port(settings.host, settings.port))
+    settings = load_settings()
     if settings.chosen_backend != "simulator" or settings.simulator_url:
         yield settings
         return
     with SimulatorProcess(settings.simulator_scenario) as simulator:
-        # By the environment, so that worker processes find it too.
         os.environ["VOICESPAN_SIMULATOR_URL"] = simulator.base_url
         os.environ["VOICESPAN_SIMULATOR_CA_FILE"] = str(simulator.ca_file)
-        yield load_settings(**overrides)
+        yield load_settings()
 
 
 def _free_port(host: str, port: int) -> int:

@@ -148,6 +148,13 @@ def test_the_banner_has_the_port_that_was_picked_and_no_password(tmp_path: Path)
         serving.wait()
 
 
+def test_the_effective_settings_have_what_the_command_line_said() -> None:
+    from support.server import ServerProcess
+
+    with ServerProcess({"VOICESPAN_PORT": "1"}) as server:
+        assert server.get("/v1/config")["settings"]["port"] == server.port
+
+
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     program = (
         "import sys, contextlib\n"
