@@ -19,14 +19,14 @@ _QUERY = "url.query"
 REDACTED = "REDACTED"
 # Health, the pages of the API, the reading and deleting of what is stored (a deleted user's id would be in a trace),
 # and what is no route make no traces.
-_TRACED = r"/v1/(chat|session-tokens|config|sessions/[^/]+/feedback)"
-# Searched in the URL.
-UNTRACED = (rf"^\w+://[^/]*(?=/)(?!{_TRACED}$)",)
+_TRACED = r"/v1/(chat|session-tokens|config|sessions/[^/]+/feedback)$"
+# Searched in the URL, which behind a proxy may have a path before these.
+UNTRACED = (rf"^(?!.*{_TRACED})",)
 
 
 def tells_of(door: Door, scope: Scope) -> bool:
     """Of strangers, whatever they ask for, only as often as of refused calls: a flood is not to fill the store."""
-    if not re.fullmatch(_TRACED, scope["path"]):
+    if not re.search(_TRACED, scope["path"]):
         return True  # the instrumentation knows that it is not to
     connection = HTTPConnection(scope)
     scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
