@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     async def voice_socket(websocket: WebSocket) -> None:
         if server.drain.draining:
-            await voice.refuse(websocket, server.telemetry, 503, "the server is stopping")
+            await voice.refuse(websocket, server, 503, "the server is stopping")
             return
         with server.drain.call():
             await voice.voice(websocket, server)

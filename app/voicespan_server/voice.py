@@ -37,7 +37,6 @@ from voicespan_server.kept_sessions import Kept
 from voicespan_server.protocol import CloseCode, Hello, TurnTaking
 from voicespan_server.server import Server
 from voicespan_server.settings import Settings
-from voicespan_server.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -280,15 +279,16 @@ def _limits(settings: Settings, max_session_s: float) -> p.Message:
     }
 
 
-async def refuse(websocket: WebSocket, telemetry: Telemetry, status: int, reason: str) -> None:
-    """Answer the upgrade with an HTTP status instead of a call, and tell of it."""
-    span = _start_voice_session(telemetry.tracer, websocket)
+async def refuse(websocket: WebSocket, server: Server, status: int, reason: str) -> None:
+    """Answer the upgrade with an HTTP status instead of a call, and tell of it, of a flood of them not of each."""
+    span = _start_voice_session(server.telemetry.tracer, websocket)
     try:
-        span.set_attribute("http.response.status_code", status)
+        span.set_attribute(c.HTTP_STATUS, status)
         span.set_status(Status(StatusCode.ERROR, reason))
         await websocket.send_denial_response(PlainTextResponse(reason, status, headers={"Retry-After": "1"}))
     finally:
-        span.end()
+        if server.door.tells():
+            span.end()
 
 
 def new_identity(backend: str, user_id: str | None, session_id: str | None = None, *, key_id: str = NOBODY) -> Identity:

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from starlette.types import Message
 
 from support.api import AS_ALICE, KEY, KEYS, OTHER_KEY, Api, api
-from voicespan_server.access.door import REFUSALS_TOLD_AT_ONCE, Door
+from voicespan_server.access.allowance import Allowance
+from voicespan_server.access.door import REFUSALS_TOLD_AT_ONCE, REFUSALS_TOLD_PER_S, Door
 from voicespan_server.access.refusal import Refused
 from voicespan_server.access.tokens import Claims
 from voicespan_server.environment import read_environment
@@ -76,17 +78,40 @@ async def test_with_a_key_one_is_served(keyed: Api) -> None:
 
 
 async def test_a_flood_of_strangers_makes_few_traces_and_what_is_no_route_none(keyed: Api) -> None:
+    began_s = time.monotonic()
     for number in range(2 * REFUSALS_TOLD_AT_ONCE):
         assert (await keyed.client.get(f"/nothing/{number}")).status_code == 404
         assert (await keyed.client.post("/v1/chat", json={})).status_code == 401
         assert (await keyed.client.put("/v1/chat")).status_code == 405
+    most = 2 * REFUSALS_TOLD_AT_ONCE + REFUSALS_TOLD_PER_S * (time.monotonic() - began_s)
     assert (await keyed.client.post("/v1/session-tokens", json={}, headers=AS_ALICE)).status_code == 201
     keyed.server.pipeline.store.flush(5.0)
     found = (await keyed.client.get("/v1/traces?limit=200", headers=AS_ALICE)).json()
     names = Counter(trace["name"] for trace in found)
     assert names.pop("POST /v1/session-tokens") == 1
-    assert REFUSALS_TOLD_AT_ONCE <= sum(names.values()) < 1.5 * REFUSALS_TOLD_AT_ONCE
+    assert REFUSALS_TOLD_AT_ONCE <= sum(names.values()) <= most
     assert keyed.server.door.refused["unauthorized"] == 2 * REFUSALS_TOLD_AT_ONCE
+
+
+async def test_nor_does_a_flood_of_calls_while_the_server_stops(keyed: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    keyed.server.drain.draining = True
+    monkeypatch.setattr(keyed.server.door, "_told", Allowance(1, 2, clock_ns=lambda: 0))
+    answered = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "websocket.http.response.start":
+            answered.append(message["status"])
+
+    scope = {"type": "websocket", "path": "/ws/voice", "headers": [], "query_string": b"", "subprotocols": []}
+    for _ in range(5):
+        await keyed.app(scope | {"extensions": {"websocket.http.response": {}}}, receive, send)
+    assert answered == [503] * 5
+    keyed.server.pipeline.store.flush(5.0)
+    found = (await keyed.client.get("/v1/traces?limit=200", headers=AS_ALICE)).json()
+    assert [trace["name"] for trace in found] == ["Voice Session"] * 2
 
 
 async def test_a_token_is_for_whom_and_what_was_asked(keyed: Api) -> None:
