@@ -33,6 +33,7 @@ PAIRS = 16
 VOICE_S, HIGH_S = 0.00025, 0.00006
 # From the end of the last block to the end of the sound in it, on average.
 INTO_BLOCK_S = 0.012
+_NEVER_NS = -(1 << 62)
 _blocks_of = Struct(f"<{PAIRS}h").iter_unpack
 
 
@@ -79,9 +80,9 @@ class RecentAudio:
         self._rest = b""  # what was too little for a block
         self._thinned: tuple[_Thinned, ...] = ()
         self._kept = self._end = 0  # blocks in these; bytes since the last clear that are
-        # When the frame before, and each frame that is whole yet, was sent: a list, for appending to an array takes
-        # a tenth of what a frame may.
-        self._sent_ns = [0]
+        # When the frame before, and each frame that is whole yet, was sent, in nanoseconds since `epoch_ns`. A list, for
+        # appending to an array takes a tenth of what a frame may.
+        self._sent_ns = [_NEVER_NS]
 
     def _let_go(self) -> None:
         """Of the frames that are whole yet."""
@@ -95,7 +96,7 @@ class RecentAudio:
         Some fifty come in a second.
         """
         self._frames.append(pcm)
-        self._sent_ns.append(self._epoch_ns + perf_counter_ns() if sent_ns is None else sent_ns)
+        self._sent_ns.append(perf_counter_ns() if sent_ns is None else sent_ns - self._epoch_ns)
         self._room -= len(pcm)
         if self._room <= 0:
             self._thin_out()
@@ -133,13 +134,14 @@ class RecentAudio:
             return
         plan = self._plan
         pcm = b"".join((self._rest, *self._frames))
+        arrived = len(pcm) - len(self._rest)
         blocks = len(pcm) // plan.block_bytes
         whole = blocks * plan.block_bytes
         self._rest, pcm = pcm[whole:], pcm[:whole]
         # From lists: a tuple of an iterator's is never made of one that was freed, and up to 2,000 of those are kept.
         lengths = set(map(len, self._frames))
         sizes = (lengths.pop(),) * len(self._frames) if len(lengths) == 1 else tuple([len(f) for f in self._frames])
-        begin, self._end = self._end, self._end + sum(sizes)
+        begin, self._end = self._end, self._end + arrived
         samples = tuple([pcm[each] for each in plan.slices])
         thinned = [*self._thinned, _Thinned(blocks, samples, begin, self._end, sizes, array("q", self._sent_ns))]
         self._kept += blocks
@@ -159,7 +161,8 @@ class RecentAudio:
         ends = list(accumulate(thinned.sizes, initial=thinned.begin))
         frame = bisect_left(ends, end)
         late_ns = (ends[frame] - end) * 1_000_000_000 // self._plan.bytes_per_s
-        return max(thinned.sent_ns[frame] - late_ns, thinned.sent_ns[frame - 1] if frame else 0)
+        sent_ns = max(thinned.sent_ns[frame] - late_ns, thinned.sent_ns[frame - 1] if frame else 0)
+        return self._epoch_ns + sent_ns
 
 
 class _Thinned(NamedTuple):
