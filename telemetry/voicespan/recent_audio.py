@@ -80,7 +80,7 @@ class RecentAudio:
         self._rest = b""  # what was too little for a block
         self._thinned: tuple[_Thinned, ...] = ()
         self._kept = self._end = 0  # blocks in these; bytes since the last clear that are
-        # When the frame before, and each frame that is whole yet, was sent, in nanoseconds since `epoch_ns`. A list, for
+        # When the frame before, and each frame that is whole yet, was sent, in nanoseconds since `epoch_ns`. A list:
         # appending to an array takes a tenth of what a frame may.
         self._sent_ns = [_NEVER_NS]
 
