@@ -19,7 +19,7 @@ from voicespan_server.call import Call
 from voicespan_server.hangup import HungUp
 from voicespan_server.live import Upstream
 from voicespan_server.places.embedded import EmbeddedPlaces
-from voicespan_server.protocol import TurnTaking
+from voicespan_server.protocol import CloseCode, TurnTaking
 from voicespan_server.settings import Settings
 from voicespan_server.tools import Toolbox
 
@@ -112,6 +112,25 @@ async def test_a_frame_as_large_as_is_allowed_is_sent() -> None:
     await bench.settle()
     assert [len(blob.data or b"") for blob in bench.live.sent if isinstance(blob, types.Blob)] == [32_768]
     await bench.end()
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"idle_timeout_s": 0.1}, CloseCode.TIMEOUT),
+        ({"idle_timeout_s": 0.1, "max_session_s": 60}, CloseCode.TIMEOUT),
+        ({"max_session_s": 0.1}, CloseCode.TOO_LONG),
+        ({"max_session_s": 0.1, "idle_timeout_s": 60}, CloseCode.TOO_LONG),
+    ],
+)
+async def test_a_call_ends_with_its_clients_silence_or_with_the_longest_time_for_one(
+    settings: dict[str, float], code: CloseCode
+) -> None:
+    bench = Bench(**settings)
+    async with asyncio.timeout(5):
+        ended = await bench.running
+    assert ended.close.code == code
+    assert ended.close.initiator == "server"
 
 
 async def test_what_waited_during_a_reconnection_is_sent_afterwards() -> None:
