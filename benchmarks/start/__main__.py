@@ -62,7 +62,7 @@ class Row:
 def main() -> int:
     """Start each in turn, and print the table."""
     parser = argparse.ArgumentParser(prog="benchmarks.start")
-    parser.add_argument("--runs", type=int, default=5, help="how often each is started")
+    parser.add_argument("--runs", type=int, default=7, help="how often each is started")
     parser.add_argument("--json", type=Path, help="write the medians there")
     options = parser.parse_args()
     rows = {
