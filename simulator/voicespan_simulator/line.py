@@ -6,6 +6,9 @@ from typing import Protocol
 from voicespan_simulator.pace import Pace
 from voicespan_simulator.wire_json import JsonObject
 
+# At fast pace, between the announcement of a close and the close: a client that leaves at once is the first to close.
+TIME_TO_LEAVE_S = 0.25
+
 
 class Channel(Protocol):
     """One client's connection; sending on one that is gone does nothing."""
@@ -45,6 +48,7 @@ class Line:
 
         async def close_when_due() -> None:
             await self.pace.wait(seconds)
+            await self.pace.hold(TIME_TO_LEAVE_S)
             await self._channel.close(code, reason)
 
         self._closing = asyncio.create_task(close_when_due())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """At fast pace nothing is waited for but an interruption that the scenario announced; the order stays the same."""
+    """At fast pace nothing is waited for but what the user may do in between; the order stays the same."""
 
     real: bool
 
@@ -15,6 +15,6 @@ class Pace:
         await asyncio.sleep(max(0.0, seconds) if self.real else 0)
 
     async def hold(self, seconds: float) -> None:
-        """The opposite: at fast pace, gives the user that long to interrupt."""
+        """The opposite: at fast pace, gives the user that long to interrupt, or to leave."""
         if not self.real:
             await asyncio.sleep(seconds)
