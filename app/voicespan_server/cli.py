@@ -84,6 +84,7 @@ def serve(
 
     from voicespan.redaction import without_password
     from voicespan.sdk.endpoint import endpoint_from_environment
+    from voicespan_server.authorities import authorities
 
     if workers == 1:
         # While the simulator starts.
@@ -103,6 +104,8 @@ def serve(
 
             worker_processes.serve(uvicorn.Config(APPLICATION, factory=True, workers=workers, **options))
         else:
+            if settings.chosen_backend == "gemini":
+                authorities()  # beside the import, which goes on meanwhile
             uvicorn.run(APPLICATION, factory=True, **options)
 
 

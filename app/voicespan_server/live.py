@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import certifi
 from google import genai
 from google.genai import types
 
 from voicespan import Model, prices_of
 from voicespan import conventions as c
 from voicespan.cost import bare_name, override_of
+from voicespan_server.authorities import authorities
 from voicespan_server.protocol import TurnTaking
 from voicespan_server.settings import Settings, SettingsError
 from voicespan_server.tools import declarations
@@ -95,10 +94,7 @@ def _client_arguments(settings: Settings) -> dict[str, Any]:
     version = settings.api_version or _default_version(backend)
     options = types.HttpOptions(api_version=version, async_client_args=dict(SOCKET_OPTIONS))
     if backend == "gemini":
-        # The SDK's own choice for calls, for chat too: left alone, it reads the authorities once for each.
-        trust = ssl.create_default_context(
-            cafile=os.environ.get("SSL_CERT_FILE") or certifi.where(), capath=os.environ.get("SSL_CERT_DIR")
-        )
+        trust = authorities()
         options.async_client_args = {**SOCKET_OPTIONS, "ssl": trust, "verify": trust}
         # Said outright: GOOGLE_GENAI_USE_VERTEXAI in the environment would turn it into the other one.
         return {"vertexai": False, "api_key": key, "http_options": options}
