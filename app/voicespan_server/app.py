@@ -21,9 +21,6 @@ from voicespan_server.server import Server
 from voicespan_server.settings import Settings, load_settings
 from voicespan_server.warm_up import warm_up
 
-# The voice socket is told by its own spans; instrumented, it would make one for every frame.
-UNTRACED = (voice.PATH, *rest.UNTRACED)
-
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application.
@@ -74,7 +71,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.sockets[voice.PATH] = voice_socket
     FastAPIInstrumentor.instrument_app(
         app,
-        excluded_urls=",".join(UNTRACED),
         tracer_provider=server.pipeline.tracer_provider,
         meter_provider=server.pipeline.meter_provider,
         exclude_spans=["receive", "send"],

@@ -11,9 +11,7 @@ from voicespan_server.application import Application
 from voicespan_server.rest import chat, config, feedback, health, session_tokens, sessions, traces, usage
 from voicespan_server.rest.body_limit import BodyLimit
 from voicespan_server.rest.faults import add_handlers
-from voicespan_server.rest.request_spans import UNTRACED, tells_of
-
-__all__ = ["UNTRACED", "add_api"]
+from voicespan_server.rest.request_spans import tells_of
 
 ROUTERS = (
     session_tokens.router,

@@ -17,17 +17,15 @@ SECRET_HEADERS = ["authorization", "cookie", "sec-websocket-protocol", "x-goog-a
 _WITH_QUERY = ("http.url", "http.target", "url.full")
 _QUERY = "url.query"
 REDACTED = "REDACTED"
-# Health, the pages of the API, the reading and deleting of what is stored (a deleted user's id would be in a trace),
-# and what is no route make no traces.
-_TRACED = r"/v1/(chat|session-tokens|config|sessions/[^/]+/feedback)$"
-# Searched in the URL, which behind a proxy may have a path before these.
-UNTRACED = (rf"^(?!.*{_TRACED})",)
+# Behind a proxy there may be a path before these. Health, the pages of the API, the reading and deleting of what is
+# stored (a deleted user's id would be in a trace), and what is no route make no traces.
+_TRACED = re.compile(r"/v1/(chat|session-tokens|config|sessions/[^/]+/feedback)$")
 
 
 def tells_of(door: Door, scope: Scope) -> bool:
-    """Of strangers, whatever they ask for, only as often as of refused calls: a flood is not to fill the store."""
-    if not re.search(_TRACED, scope["path"]):
-        return True  # the instrumentation knows that it is not to
+    """Of what strangers ask for only as often as of refused calls: a flood is not to fill the store."""
+    if not _TRACED.search(scope["path"]):
+        return False
     connection = HTTPConnection(scope)
     scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
     try:
