@@ -14,6 +14,9 @@ from benchmarks.telemetry import floor, measure
 from benchmarks.telemetry.instructions import RUNS, NoValgrindError, added_instructions
 from benchmarks.telemetry.line import cut
 
+# How far turns are apart, in seconds; the first is the goal's.
+PACES = {"one after the other": 0.0, "10 ms apart": 0.01}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -38,16 +41,14 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the four numbers there")
     parser.add_argument("--instructions", action="store_true", help="also count instructions with valgrind (minutes)")
     options = parser.parse_args()
-    rows, alone = asyncio.run(of_work())
+    rows, turns = asyncio.run(of_work())
     kib = measure.kib_per_session(100, 5)
     rows.append(Row("kib_per_open_session", "KiB per open session, after 5 turns", kib, kib, 10.0))
     print(f"Python {platform.python_version()}, commit {measure.commit()}, CPU time that instrumentation adds")
     print(f"{'':<38} {'lowest':>8} {'median':>8} {'goal':>8}")
     print("\n".join(row.line for row in rows))
-    print(
-        f"the SDK alone, for the same spans and measurements: {alone.lowest * 1e3:.2f} ms a turn"
-        f" (median {alone.median * 1e3:.2f})"
-    )
+    print("ms per turn, lowest (median); the SDK alone makes the same spans and measurements, and nothing else:")
+    print("\n".join(f"  {when:<20} {_ms(ours)}  the SDK alone {_ms(alone)}" for when, ours, alone in turns))
     if options.instructions:
         try:
             for kind in RUNS:
@@ -59,15 +60,20 @@ def main() -> int:
     return 0 if all(row.value <= row.goal for row in rows) else 1
 
 
-async def of_work() -> tuple[list[Row], measure.Added]:
-    """What takes time; and what of a turn's is the SDK's, which nothing that uses it can be below."""
+def _ms(found: measure.Added) -> str:
+    return f"{found.lowest * 1e3:.2f} ({found.median * 1e3:.2f})"
+
+
+async def of_work() -> tuple[list[Row], list[tuple[str, measure.Added, measure.Added]]]:
+    """What takes time; and turns at each pace: when, ours, and the SDK alone, which is the floor of all that use it."""
     with measure.receiver() as endpoint, cut() as line:
         noted = await floor.note_turn(line)
         with measure.pipeline(endpoint) as running, measure.instrumented(running):
             frame = await measure.frames(line, 2000, 50)
             message = await measure.messages(line, 2000, 50)
-            turn = await measure.turns(line, running, 40, 25)
-        alone = await floor.by_the_sdk(noted, endpoint, 40, 25)
+            ours = [await measure.turns(line, running, 40, 25, apart_s) for apart_s in PACES.values()]
+        alone = [await floor.by_the_sdk(noted, endpoint, 40, 25, apart_s) for apart_s in PACES.values()]
+        turn = ours[0]
 
     def row(key: str, what: str, found: measure.Added, unit_s: float, goal: float) -> Row:
         return Row(key, what, found.lowest / unit_s, found.median / unit_s, goal)
@@ -77,7 +83,7 @@ async def of_work() -> tuple[list[Row], measure.Added]:
         row("us_per_received_message", "us per received audio message", message, 1e-6, 3.0),
         row("ms_per_turn", "ms per turn, with store and OTLP", turn, 1e-3, 0.8),
     ]
-    return rows, alone
+    return rows, list(zip(PACES, ours, alone, strict=True))
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def _recorded() -> Iterator[list[tuple[str, float, Any]]]:
         Histogram.record = record  # type: ignore[method-assign]
 
 
-async def by_the_sdk(noted: Noted, endpoint: str, blocks: int, count: int) -> Added:
+async def by_the_sdk(noted: Noted, endpoint: str, blocks: int, count: int, apart_s: float) -> Added:
     """A turn's spans and measurements, in all threads, to the last span's export."""
     exporter = OTLPSpanExporter(f"{endpoint}/v1/traces", compression=Compression.Gzip)
     tracing = TracerProvider(shutdown_on_exit=False)
@@ -99,7 +99,7 @@ async def by_the_sdk(noted: Noted, endpoint: str, blocks: int, count: int) -> Ad
             for _ in range(count):
                 if work:
                     one()
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(apart_s)
             await asyncio.to_thread(processor.force_flush)
             taken.append(time.process_time() - began)
     tracing.shutdown()

@@ -121,8 +121,12 @@ async def messages(line: Line, blocks: int, count: int) -> Added:
     return added(on, off, count)
 
 
-async def turns(line: Line, running: Pipeline, blocks: int, count: int) -> Added:
-    """A turn, in all threads: what the writer and the sender do for it too, to the last span."""
+async def turns(line: Line, running: Pipeline, blocks: int, count: int, apart_s: float) -> Added:
+    """A turn, in all threads: what the writer and the sender do for it too, to the last span.
+
+    With none between them, turns follow each other as the others' figures were measured, and are written together.
+    Some milliseconds apart each is written on its own, by threads that find the processor's caches cold.
+    """
     on, off = [], []
     async with dial() as session:
         for _ in range(blocks):
@@ -131,21 +135,22 @@ async def turns(line: Line, running: Pipeline, blocks: int, count: int) -> Added
                 for _ in range(count):
                     if work:
                         await turn(session, line)
-                    # Turns come one at a time in a call: each is written on its own, and some leave in one request.
-                    await asyncio.sleep(0.01)
-                await asyncio.to_thread(everything_out, running)
-                taken.append(time.process_time() - began)
+                    await asyncio.sleep(apart_s)
+                waiting_s = await asyncio.to_thread(everything_out, running)
+                taken.append(time.process_time() - began - waiting_s)
     return added(on, off, count)
 
 
-def everything_out(running: Pipeline) -> None:
-    """Returns when all is written and accepted."""
+def everything_out(running: Pipeline) -> float:
+    """Returns when all is written and accepted: the seconds of CPU that looking for it took, which are not a turn's."""
+    began_s = time.thread_time()
     running.store.flush(30)
     deadline_s = time.monotonic() + 30
-    while any(running.store.queued(signal) for signal in running.endpoints):
+    while any(running.store.stats().queued.values()):
         if time.monotonic() > deadline_s:
             raise TimeoutError("the receiver did not take everything in 30 s")
         time.sleep(0.02)
+    return time.thread_time() - began_s
 
 
 def kib_per_session(sessions: int, turns_each: int) -> float:
