@@ -6,5 +6,6 @@ def __getattr__(name: str) -> str:
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415
 
-        return version("voicespan")
+        globals()[name] = found = version("voicespan")  # once: each `from … import` asks twice
+        return found
     raise AttributeError(name)
