@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             await server.stop()
 
-    app = Application(title="Voicespan", version=__version__, lifespan=lifespan)
+    app = Application(title="Voicespan", version=__version__, lifespan=lifespan, routes=rest.ROUTES)
     app.state.server = server
     rest.add_api(app, server.door.origins)
 

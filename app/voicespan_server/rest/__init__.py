@@ -13,26 +13,21 @@ from voicespan_server.rest.body_limit import BodyLimit
 from voicespan_server.rest.faults import add_handlers
 from voicespan_server.rest.request_spans import tells_of
 
-ROUTERS = (
-    session_tokens.router,
-    chat.router,
-    sessions.router,
-    feedback.router,
-    usage.router,
-    traces.router,
-    config.router,
-    health.router,
-)
+# The routes themselves, for the application's constructor: of a router that is included FastAPI makes each route anew,
+# with all its models, at the first request, for 0.1 s in which no call would be heard.
+ROUTES = [
+    route
+    for subject in (session_tokens, chat, sessions, feedback, usage, traces, config, health)
+    for route in subject.router.routes
+]
 DESCRIPTION = """Voice AI with its traces. Every route below `/v1` asks for an API key, `Authorization: Bearer SECRET`,
 except of a server without keys, which answers to its own machine alone. To call, a browser needs a session token."""
 
 
 def add_api(app: Application, origins: Origins) -> None:
-    """Add the routes, and what stands before them."""
+    """Add to the routes what stands before them."""
     app.description = DESCRIPTION
     app.tells_of = partial(tells_of, app.state.server.door)
-    for router in ROUTERS:
-        app.include_router(router)
     add_handlers(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(
