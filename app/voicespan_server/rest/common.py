@@ -30,11 +30,13 @@ class Problem(BaseModel):
 
 
 Answers = dict[int | str, dict[str, object]]
+# Of `"model": Problem` FastAPI makes a validator for each answer of each route, some ninety.
+_PROBLEM = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
 def problems(**described: str) -> Answers:
     """Responses of the OpenAPI by status: `problems(s404="no such session")`."""
-    return {int(name[1:]): {"model": Problem, "description": text} for name, text in described.items()}
+    return {int(name[1:]): {"description": text, "content": _PROBLEM} for name, text in described.items()}
 
 
 # What every route that asks for a key may answer.
@@ -44,6 +46,9 @@ GUARDED = problems(
     s403="a web page of an origin that is not allowed",
     s413="a body above 64 KiB",
 )
+
+# For one router, so that the OpenAPI has the schema which all the others refer to.
+DEFINED: Answers = {401: {"model": Problem, "description": GUARDED[401]["description"]}}
 
 STORED = problems(s503="the store cannot be read")
 

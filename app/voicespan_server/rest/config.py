@@ -7,10 +7,10 @@ from pydantic import BaseModel, Field, JsonValue, SecretStr
 
 from voicespan.redaction import without_password
 from voicespan_server import __version__
-from voicespan_server.rest.common import GUARD, GUARDED, TheServer
+from voicespan_server.rest.common import DEFINED, GUARD, GUARDED, TheServer
 from voicespan_server.settings import Settings
 
-router = APIRouter(tags=["operations"], dependencies=GUARD, responses=GUARDED)
+router = APIRouter(tags=["operations"], dependencies=GUARD, responses=GUARDED | DEFINED)
 
 MASK = "********"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -66,6 +68,13 @@ async def test_the_openapi_says_how_to_show_a_key_and_what_each_route_answers(ke
             if path.startswith("/v1/"):
                 assert {"401", "403"} <= set(answers), (method, path)
                 assert route["security"] == [{"API key": []}], (method, path)
+
+
+async def test_all_that_the_openapi_refers_to_is_in_it(keyed: Api) -> None:
+    found = keyed.app.openapi()
+    referred_to = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(found)))
+    assert referred_to == set(found["components"]["schemas"])
+    assert found["components"]["schemas"]["Problem"]["required"] == ["detail"]
 
 
 async def test_health_asks_for_none(keyed: Api) -> None:
