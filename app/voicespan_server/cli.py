@@ -30,7 +30,7 @@ app = typer.Typer(
     "asked for went wrong, 2 where it cannot be done as asked.",
 )
 
-APPLICATION = "voicespan_server.app:create_app"
+APPLICATION = "voicespan_server.loading:create_app"
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (VOICESPAN_HOST; 127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (VOICESPAN_PORT; 8000). 0 picks a free one.")]
@@ -91,12 +91,10 @@ def serve(
         threading.Thread(target=importlib.import_module, args=(APPLICATION.partition(":")[0],), daemon=True).start()
     endpoint = endpoint_from_environment()  # a fault is told once here, not by every worker
     with _settled(host, port) as settings:
-        out().print(
+        typer.echo(  # a server has no need of rich
             f"Voicespan on http://{settings.host}:{settings.port}: {settings.model} by {settings.chosen_backend}; "
             f"OTLP to {without_password(endpoint.url) if endpoint else 'nowhere'}, "
-            f"traces in {settings.store_path if settings.store == 'on' else 'memory'}",
-            highlight=False,
-            soft_wrap=True,
+            f"traces in {settings.store_path if settings.store == 'on' else 'memory'}"
         )
         options = _uvicorn_options(settings)
         if workers > 1:
@@ -125,8 +123,8 @@ def demo(
     import uvicorn
 
     from voicespan.content import CAPTURE_VARIABLE
-    from voicespan_server.app import create_app
     from voicespan_server.demo import run
+    from voicespan_server.loading import create_app
 
     if not os.environ.get(CAPTURE_VARIABLE):
         os.environ[CAPTURE_VARIABLE] = "SPAN_AND_EVENT"

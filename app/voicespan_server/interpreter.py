@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,20 @@ def begin() -> None:
     `settle` goes on with it.
     """
     gc.disable()
+
+
+def import_without(absent: str, module: str) -> None:
+    """Import `module` as if `absent` was not installed; one that cannot do without it, or if it is there, as always."""
+    if absent not in sys.modules:
+        # Python's own mark of what cannot be imported.
+        sys.modules[absent] = None  # type: ignore[assignment]
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            pass
+        finally:
+            del sys.modules[absent]
+    importlib.import_module(module)
 
 
 def settle() -> None:

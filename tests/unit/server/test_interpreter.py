@@ -2,10 +2,12 @@
 
 import ctypes
 import gc
+import importlib
 import mmap
 import platform
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +36,40 @@ def test_garbage_is_looked_for_from_when_all_has_begun() -> None:
     assert not gc.isenabled()
     interpreter.settle()
     assert gc.isenabled()
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that another can do without, and one that the next cannot."""
+    for name, text in {
+        "heavy": "",
+        "easy": "try:\n    import heavy\nexcept ImportError:\n    heavy = None",
+        "fond": "import heavy",
+    }.items():
+        (tmp_path / f"{name}_of_test.py").write_text(text.replace("heavy", "heavy_of_test"))
+        monkeypatch.delitem(sys.modules, f"{name}_of_test", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("modules")
+def test_what_a_module_can_do_without_is_not_imported_for_it_but_for_others() -> None:
+    interpreter.import_without("heavy_of_test", "easy_of_test")
+    assert sys.modules["easy_of_test"].heavy_of_test is None
+    assert "heavy_of_test" not in sys.modules
+    importlib.import_module("heavy_of_test")
+
+
+@pytest.mark.usefixtures("modules")
+def test_what_a_module_needs_is_imported_for_it() -> None:
+    interpreter.import_without("heavy_of_test", "fond_of_test")
+    assert sys.modules["fond_of_test"].heavy_of_test is sys.modules["heavy_of_test"]
+
+
+@pytest.mark.usefixtures("modules")
+def test_what_is_there_already_is_left_there() -> None:
+    there = importlib.import_module("heavy_of_test")
+    interpreter.import_without("heavy_of_test", "easy_of_test")
+    assert sys.modules["easy_of_test"].heavy_of_test is there
 
 
 def test_the_writer_waits_a_millisecond_for_the_interpreter() -> None:
