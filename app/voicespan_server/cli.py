@@ -177,15 +177,17 @@ def _settled(host: str | None, port: int | None) -> Iterator[Settings]:
     Door(settings)  # what is wrong with it is told once, here
     # By the environment, so that worker processes find it too, and the application knows where it is.
     os.environ["VOICESPAN_HOST"] = settings.host
-    os.environ["VOICESPAN_PORT"] = str(_free_port(settings.host, settings.port))
-    settings = load_settings()
+    port = _free_port(settings.host, settings.port)
+    os.environ["VOICESPAN_PORT"] = str(port)
+    settings = settings.model_copy(update={"port": port})
     if settings.chosen_backend != "simulator" or settings.simulator_url:
         yield settings
         return
     with SimulatorProcess(settings.simulator_scenario) as simulator:
         os.environ["VOICESPAN_SIMULATOR_URL"] = simulator.base_url
         os.environ["VOICESPAN_SIMULATOR_CA_FILE"] = str(simulator.ca_file)
-        yield load_settings()
+        update = {"simulator_url": simulator.base_url, "simulator_ca_file": simulator.ca_file}
+        yield settings.model_copy(update=update)
 
 
 def _free_port(host: str, port: int) -> int:
