@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from voicespan.usage import BUCKETS, INPUT_BUCKETS, Usage
@@ -54,7 +53,8 @@ class Prices:
 def prices_of(model: str, on: date) -> Prices | None:
     """A Google model's list prices of that day; None for an unknown model or without the extra `cost`."""
     try:
-        from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - an extra, and 40 ms to import
+        from genai_prices import __version__  # noqa: PLC0415 - an extra, and 40 ms to import
+        from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
     except ImportError:
         return None
     try:
@@ -66,7 +66,7 @@ def prices_of(model: str, on: date) -> Prices | None:
     return Prices(
         {bucket: usd for bucket, usd in per_token.items() if usd is not None},
         source="genai-prices",
-        version=version("genai-prices"),
+        version=__version__,
     )
 
 
