@@ -4,8 +4,7 @@
 def __getattr__(name: str) -> str:
     # Looked up when asked for: the search among installed packages is a fifth of what --help takes.
     if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415
+        from voicespan.start import VERSION  # noqa: PLC0415 - one distribution, one version
 
-        globals()[name] = found = version("voicespan")  # once: each `from … import` asks twice
-        return found
+        return VERSION
     raise AttributeError(name)
