@@ -10,7 +10,7 @@ from opentelemetry.util.types import AttributeValue
 
 from voicespan import conventions as c
 from voicespan import messages as msg
-from voicespan.content import Capture, to_json
+from voicespan.content import Capture, numbers_json, to_json
 from voicespan.cost import Prices
 from voicespan.estimate import Bill
 from voicespan.events import Close, ToolOutcome
@@ -264,13 +264,13 @@ def billed(bill: Bill | None, model: Model) -> Attributes:
     if bill.estimated:
         details = {**usage.buckets(ESTIMATED), "total": usage.total}
         cost = _cost(cost_of(usage, model, ESTIMATED))
-        return {c.USAGE_SOURCE: "estimated", c.LF_USAGE: to_json(details), **again, **cost}
+        return {c.USAGE_SOURCE: "estimated", c.LF_USAGE: numbers_json(details), **again, **cost}
     found: Attributes = {
         c.USAGE_SOURCE: "provider",
         c.INPUT_TOKENS: usage.input_tokens,
         c.OUTPUT_TOKENS: usage.output_tokens,
         c.PROVIDER_TOTAL: usage.provider_total,
-        c.LF_USAGE: to_json({**usage.buckets(), "total": usage.total}),
+        c.LF_USAGE: numbers_json({**usage.buckets(), "total": usage.total}),
         **again,
     }
     if usage.input_cached:
@@ -283,7 +283,7 @@ def billed(bill: Bill | None, model: Model) -> Attributes:
 def _cost(cost: Cost | None) -> Attributes:
     if cost is None:
         return {}
-    return {c.LF_COST: to_json(cost.details), c.COST_SOURCE: cost.source, c.COST_VERSION: cost.version}
+    return {c.LF_COST: numbers_json(cost.details), c.COST_SOURCE: cost.source, c.COST_VERSION: cost.version}
 
 
 def _iso(at_ns: int) -> str:

@@ -82,6 +82,11 @@ def to_json(value: object) -> str:
     return encodable(_encode(value))
 
 
+def numbers_json(found: Mapping[str, float]) -> str:
+    """As `to_json`, of plain names and finite numbers: what a turn's usage and cost are told in, at half the cost."""
+    return "{" + ",".join([f'"{name}":{number!r}' for name, number in found.items()]) + "}"
+
+
 def encodable(text: str) -> str:
     r"""A text that UTF-8 can hold: JSON's `\ud800` is half a character, for which an exporter would drop the whole."""
     return text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)

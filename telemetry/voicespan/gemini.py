@@ -181,7 +181,7 @@ def _usage(
     from_cache = _by_modality(cached_details)
     fresh = {name: max(0, count - from_cache.get(name, 0)) for name, count in read.items()}
     left = max(0, cached - sum(from_cache.values()) - max(0, prompt - sum(read.values())))
-    for name in sorted(fresh, key=lambda name: name != "TEXT"):
+    for name in sorted(fresh, key=lambda name: name != "TEXT") if left else ():
         taken = min(left, fresh[name])
         fresh[name] -= taken
         left -= taken
@@ -216,7 +216,7 @@ def _by_modality(details: Iterable[types.ModalityTokenCount] | None) -> dict[str
 
 def _tokens(count: int | None) -> int:
     """A count that can be one: a number beyond 64 bits would cost the span, and the store the whole batch."""
-    return min(max(0, count or 0), MAX_TOKENS)
+    return min(count, MAX_TOKENS) if count and count > 0 else 0
 
 
 @lru_cache(maxsize=256)

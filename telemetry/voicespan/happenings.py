@@ -13,7 +13,7 @@ from voicespan import attributes as attr
 from voicespan import conventions as c
 from voicespan import operations as op
 from voicespan.attributes import Attributes, Model
-from voicespan.content import to_json
+from voicespan.content import numbers_json
 from voicespan.operations import EndReason
 
 _LEVELS = {SeverityNumber.INFO: "INFO", SeverityNumber.WARN: "WARN"}
@@ -51,7 +51,7 @@ class SessionEvents:
                 found = {c.TURN_INDEX: turn, c.TURN_INTERRUPTION_CAUSE: cause.value}
                 self.tell(c.EVENT_LATE_INTERRUPTION, at_ns, found)
             case op.LooseUsage(at_ns, usage):
-                details = to_json({**usage.buckets(), "total": usage.total})
+                details = numbers_json({**usage.buckets(), "total": usage.total})
                 self.tell(c.EVENT_LOOSE_USAGE, at_ns, {c.LF_USAGE: details, c.PROVIDER_TOTAL: usage.provider_total})
             case op.Odd(at_ns, anomaly, detail):
                 self._warn(c.EVENT_PROTOCOL_ERROR, at_ns, {c.ANOMALY: anomaly.value, c.ERROR_TYPE: detail})

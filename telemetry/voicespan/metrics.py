@@ -94,7 +94,7 @@ class Metrics:
 class ModelMetrics:
     """Generations, their tokens and costs, and the tools that a model calls."""
 
-    __slots__ = ("_metrics", "_own", "_simulated", "labels", "model")
+    __slots__ = ("_metrics", "_of_bucket", "_own", "_simulated", "labels", "model")
 
     def __init__(self, metrics: Metrics, model: Model, backend: str | None) -> None:
         self._metrics = metrics
@@ -102,6 +102,7 @@ class ModelMetrics:
         self._simulated = backend == "simulator"
         self._own = {c.PROVIDER_NAME: model.provider, c.REQUEST_MODEL: model.name, c.BACKEND: backend or "unknown"}
         self.labels: Labels = tuple(self._own.items())
+        self._of_bucket = {bucket: self.labels + more for bucket, more in _BUCKETS.items()}
 
     def generations(self, record: op.TurnRecord, context: Context | None) -> None:
         """What the model generated in a turn, and the tokens that the provider reported for it."""
@@ -119,12 +120,12 @@ class ModelMetrics:
     def usage(self, usage: Usage) -> None:
         """Tokens and their cost, by bucket."""
         for bucket, tokens in usage.buckets().items():
-            self.count(c.METRIC_TOKENS, _BUCKETS[bucket], tokens)
+            self._metrics.count(c.METRIC_TOKENS, self._of_bucket[bucket], tokens)
         # A simulated call costs nobody anything.
         if (cost := cost_of(usage, self.model)) and not self._simulated:
             for bucket, usd in cost.details.items():
                 if bucket != "total":
-                    self.count(c.METRIC_COST, _BUCKETS[bucket], usd)
+                    self._metrics.count(c.METRIC_COST, self._of_bucket[bucket], usd)
 
     def tool(self, start: op.StartTool, end: op.EndTool, context: Context | None) -> None:
         """A call that is over."""
@@ -255,7 +256,7 @@ def _close_code(close: Close) -> str:
     return f"{close.code // 1000}xxx" if own else str(close.code)
 
 
-_BUCKETS = {
-    bucket: {c.TOKEN_TYPE: "input" if bucket in INPUT_BUCKETS else "output", c.TOKEN_BUCKET: bucket}
+_BUCKETS: dict[str, Labels] = {
+    bucket: ((c.TOKEN_TYPE, "input" if bucket in INPUT_BUCKETS else "output"), (c.TOKEN_BUCKET, bucket))
     for bucket in BUCKETS
 }

@@ -10,6 +10,7 @@ BLOCK_S = 0.005
 MIN_LEVEL = 33.0
 # Speech is audible to 30 dB below its loudest.
 BELOW_PEAK = 0.03
+FULL_SCALE = 0x8000
 # One sample of so many tells how loud a block is: 30 of 5 ms at 24 kHz.
 EVERY = 4
 
@@ -22,12 +23,19 @@ def leading_silence_s(pcm: bytes, rate_hz: int) -> float | None:
     taken = max(1, round(rate_hz * BLOCK_S / EVERY))
     block = taken * EVERY
     whole = pcm[: len(pcm) // (2 * block) * (2 * block)]
-    audible = max(MIN_LEVEL, BELOW_PEAK * _loudest(whole, taken))
-    # Most pieces can be heard within a few blocks: the rest are not looked at.
+    audible: float | None = None
+    # Most pieces can be heard within a few blocks: the rest are not looked at, but where it depends on the loudest.
     levels = (sum(map(abs, samples)) / taken for samples in iter_unpack("<" + f"h{2 * EVERY - 2}x" * taken, whole))
     for index, pair in enumerate(pairwise(levels)):
-        if sum(pair) / 2 >= audible and min(pair) >= audible / 2:
-            return index * block / rate_hz
+        level = min(sum(pair) / 2, 2 * min(pair))
+        if level < MIN_LEVEL:
+            continue
+        if level < BELOW_PEAK * FULL_SCALE:
+            if audible is None:
+                audible = BELOW_PEAK * _loudest(whole, taken)
+            if level < audible:
+                continue
+        return index * block / rate_hz
     return None
 
 

@@ -36,7 +36,7 @@ class StartSource(StrEnum):
     @property
     def precedes_output(self) -> bool:
         """Whether time to first audio can be counted from here."""
-        return self not in {StartSource.FIRST_OUTPUT, StartSource.MODEL_INITIATED}
+        return self not in _THE_OUTPUT
 
 
 _MEASURED = {
@@ -46,6 +46,7 @@ _MEASURED = {
     StartSource.CLIENT_CONTENT,
     StartSource.TOOL_RESPONSE,
 }
+_THE_OUTPUT = {StartSource.FIRST_OUTPUT, StartSource.MODEL_INITIATED}
 
 
 class EndReason(StrEnum):

@@ -11,7 +11,7 @@ from opentelemetry.util.types import AttributeValue
 
 from voicespan import conventions as c
 from voicespan.attributes import ESTIMATED, Attributes, Model, cost_of, known
-from voicespan.content import to_json
+from voicespan.content import numbers_json
 from voicespan.estimate import Bill
 from voicespan.events import Close
 from voicespan.operations import SessionTotals
@@ -75,7 +75,7 @@ class RunningTotals:
             c.SESSION_OUTPUT_AUDIO: counts.output_audio_s,
             c.SESSION_DROPPED_AUDIO: counts.dropped_audio_s,
             c.SESSION_COST: self.cost_usd,
-            c.SESSION_USAGE: to_json(
+            c.SESSION_USAGE: numbers_json(
                 {**usage.buckets(), **estimated.buckets(ESTIMATED), "total": usage.total + estimated.total}
             ),
             c.SESSION_FRESH: self.fresh_input_tokens,

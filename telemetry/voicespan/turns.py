@@ -52,6 +52,7 @@ SENTENCE_CHARS = 40
 
 # A mark this much older than the newest is about something else: a microphone that was muted a while ago.
 STALE_NS = 5_000_000_000
+_BEST_FIRST = tuple(StartSource)  # going through an enumeration takes microseconds
 _ENDS = (
     StartSource.ACTIVITY_END,
     StartSource.AUDIO_STREAM_END,
@@ -90,7 +91,7 @@ class Words:
     def start(self, now: int, fallback: StartSource) -> tuple[StartSource, int]:
         """The best known end of the user's words; the output itself, at `now`, where none is known."""
         newest = self.newest_ns
-        for source in StartSource:
+        for source in _BEST_FIRST:
             at = self.at_ns.get(source)
             if at is not None and at >= newest - STALE_NS:
                 return source, at

@@ -6,10 +6,9 @@ disjoint: a token is in one bucket, so that a sum of buckets is a sum of tokens 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from operator import add, attrgetter
-from typing import Self
+from itertools import compress
+from operator import add
+from typing import NamedTuple
 
 INPUT_BUCKETS = (
     "input_text",
@@ -28,18 +27,16 @@ OUTPUT_BUCKETS = (
     "output_other",
 )
 BUCKETS = INPUT_BUCKETS + OUTPUT_BUCKETS
-# A turn's usage is summed and listed dozens of times, for its span, its session's and the metrics.
-_INPUT: Callable[[Usage], tuple[int, ...]] = attrgetter(*INPUT_BUCKETS)
-_OUTPUT: Callable[[Usage], tuple[int, ...]] = attrgetter(*OUTPUT_BUCKETS)
-_ALL: Callable[[Usage], tuple[int, ...]] = attrgetter(*BUCKETS, "provider_total")
+_INPUTS, _BUCKETS = len(INPUT_BUCKETS), len(BUCKETS)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What one provider report, or a sum of reports, bills; every number is in tokens.
 
     `input_other` and `output_other` hold what the provider counted but claimed for no modality.
     `provider_total` is the provider's own total, kept apart: Gemini leaves thoughts out of it.
+
+    A tuple, the buckets in order, since a turn's is summed and listed dozens of times.
     """
 
     input_text: int = 0
@@ -56,28 +53,28 @@ class Usage:
     output_other: int = 0
     provider_total: int = 0
 
-    def __add__(self, other: Self) -> Usage:
-        return Usage(*map(add, _ALL(self), _ALL(other)))
+    def __add__(self, other: Usage) -> Usage:  # type: ignore[override]
+        return Usage._make(map(add, self, other))
 
     @property
     def input_tokens(self) -> int:
         """All that was read, cached tokens and tool results included."""
-        return sum(_INPUT(self))
+        return sum(self[:_INPUTS])
 
     @property
     def output_tokens(self) -> int:
         """All that was written, reasoning included."""
-        return sum(_OUTPUT(self))
+        return sum(self[_INPUTS:_BUCKETS])
 
     @property
     def total(self) -> int:
         """The sum of all buckets."""
-        return self.input_tokens + self.output_tokens
+        return sum(self[:_BUCKETS])
 
     def buckets(self, suffix: str = "") -> dict[str, int]:
         """The buckets that are not empty, by name with `suffix`, in a fixed order."""
-        counts = zip(BUCKETS, _ALL(self), strict=False)
-        return {bucket + suffix: count for bucket, count in counts if count}
+        names = [bucket + suffix for bucket in BUCKETS] if suffix else BUCKETS
+        return dict(compress(zip(names, self, strict=False), self))
 
 
 NOTHING = Usage()

@@ -12,7 +12,7 @@ from support.telling import IDENTITY, MODEL, Recorder
 from voicespan import Capture, Close, TraceShape, VoiceSession, capture_from_environment
 from voicespan import conventions as c
 from voicespan import events as ev
-from voicespan.content import CAPTURE_VARIABLE, MAX_FIELD
+from voicespan.content import CAPTURE_VARIABLE, MAX_FIELD, numbers_json, to_json
 from voicespan.events import ToolOutcome
 
 CANARY = "xylophone"
@@ -147,3 +147,8 @@ def test_half_a_character_does_not_cost_the_whole_text() -> None:
     assert capture.text("caf\ud800é") == "caf\ufffdé"
     assert capture.json({"said": ["a\udfffb"]}) == '{"said":["a\ufffdb"]}'
     assert capture.text("\N{EARTH GLOBE EUROPE-AFRICA}") == "\N{EARTH GLOBE EUROPE-AFRICA}"
+
+
+@pytest.mark.parametrize("found", [{}, {"input_text": 400, "total": 400}, {"a": 0.0, "b": 1.2e-07, "total": 0.1 + 0.2}])
+def test_numbers_are_told_as_other_json_is(found: dict[str, float]) -> None:
+    assert numbers_json(found) == to_json(found)
