@@ -28,6 +28,7 @@ AFTER, AT_LEAST, NEARLY_ALL, UNSTEADY = 12, 6, 0.9, 0.4
 # A click is shorter than a syllable: so many of so many blocks have to be loud, the last two of them together.
 ABOVE_BACKGROUND, BELOW_PEAK = 1.5, 0.1
 LOUD, OF = 4, 12
+ENOUGH = AT_LEAST + OF  # to search in
 # A voice that trails off is below the loudest of the whole window: look again with what was loudest near the end.
 SECOND, ROUNDS = 50, 3
 # Where the loudest speech is less above the background (13 dB), its quiet end is lost in it: no answer then.
@@ -59,7 +60,7 @@ def last_sound(voice: Sequence[float], high: Callable[[], Sequence[float]]) -> L
 
     Those of `high` sounds are asked for where there was speech.
     """
-    if len(voice) < AT_LEAST + OF:
+    if len(voice) < ENOUGH:
         return None
     levels = _smooth(voice)
     lasting, backgrounds = _lasting(levels), _Backgrounds(levels)

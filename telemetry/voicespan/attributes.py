@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from opentelemetry.util.types import AttributeValue
 
@@ -71,6 +72,7 @@ class Cost:
         return self.details["total"]
 
 
+@lru_cache(maxsize=32)  # of a turn it is asked three times: for its span, for its session's totals, by the metrics
 def cost_of(usage: Usage | None, model: Model, suffix: str = "") -> Cost | None:
     """The cost of some usage; None where it, or its price, is unknown."""
     if usage is None or model.prices is None:

@@ -31,9 +31,9 @@ _PRICE_KEYS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Prices:
-    """US dollars per token, by usage bucket, and where they were read."""
+    """US dollars per token, by usage bucket, and where they were read. Compared by identity: a mapping has no hash."""
 
     per_token: Mapping[str, float]
     source: str

@@ -47,11 +47,11 @@ class GeminiTranslator:
                 found.append(ev.ActivityStart("server"))
             elif activity == "ACTIVITY_END":
                 found.append(ev.ActivityEnd("server"))
-        turn_complete = interrupted = False
+        turn_complete = interrupted = None
         content = message.server_content
         if content:
             self._content(content, found)
-            turn_complete, interrupted = bool(content.turn_complete), bool(content.interrupted)
+            turn_complete, interrupted = content.turn_complete, content.interrupted
             if turn_complete or interrupted:
                 self._sounded = False
         if message.tool_call:
@@ -63,7 +63,7 @@ class GeminiTranslator:
         if content and content.generation_complete:
             found.append(ev.GenerationComplete())
         if message.usage_metadata:
-            found.append(ev.UsageReport(live_usage(message.usage_metadata), turn_complete))
+            found.append(ev.UsageReport(live_usage(message.usage_metadata), bool(turn_complete)))
         if content and turn_complete:
             found.append(_turn_complete(content))
         if message.session_resumption_update:

@@ -70,6 +70,8 @@ class Lifecycle:
         if self._closed:
             return None
         due_ns = self._books.deadline_ns if self._books.open else None
+        if self._watchdog.after_ns is None:
+            return due_ns
         if (stall := self._stall()) and (due_ns is None or stall[0] < due_ns):
             due_ns = stall[0]
         listens_ns = self.listens_from_ns
@@ -162,7 +164,7 @@ class Lifecycle:
         The same as `_apply` does with it, in a third of the steps.
         """
         turn, after_ns = self._turn, self._watchdog.after_ns
-        if turn is None or self._books.open or after_ns is None or now - self._stepped_ns >= after_ns:
+        if turn is None or self._books.open or (after_ns is not None and now - self._stepped_ns >= after_ns):
             return False
         if not turn.voice_goes_on(event, now):
             return False

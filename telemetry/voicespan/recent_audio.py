@@ -16,7 +16,7 @@ from struct import Struct
 from time import perf_counter_ns
 from typing import NamedTuple
 
-from voicespan.acoustic import last_sound
+from voicespan.acoustic import ENOUGH, last_sound
 
 # An answer begins one to three seconds after speech ends, a slow one later.
 WINDOW_S = 6.0
@@ -114,7 +114,7 @@ class RecentAudio:
     def end_of_speech_ns(self) -> int | None:
         """When speech ended; None where there was none, or where it cannot be told from the background."""
         self._thin_out()
-        if not self._thinned:
+        if self._kept < ENOUGH:
             return None
         bytes_of = [b"".join(parts) for parts in zip(*(thinned.samples for thinned in self._thinned), strict=True)]
         firsts = list(_blocks(*bytes_of[:2]))

@@ -6,7 +6,6 @@ disjoint: a token is in one bucket, so that a sum of buckets is a sum of tokens 
 
 from __future__ import annotations
 
-from itertools import compress
 from operator import add
 from typing import NamedTuple
 
@@ -73,8 +72,11 @@ class Usage(NamedTuple):
 
     def buckets(self, suffix: str = "") -> dict[str, int]:
         """The buckets that are not empty, by name with `suffix`, in a fixed order."""
-        names = [bucket + suffix for bucket in BUCKETS] if suffix else BUCKETS
-        return dict(compress(zip(names, self, strict=False), self))
+        found = {}  # filled by hand: a comprehension, being a call, takes half as long again
+        for bucket, count in zip(BUCKETS, self, strict=False):
+            if count:
+                found[bucket + suffix] = count
+        return found
 
 
 NOTHING = Usage()
