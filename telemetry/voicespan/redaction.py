@@ -24,8 +24,8 @@ CARD = r"\b(?:\d[ -]?){12,18}\d\b"
 # International, or in the groups that a person writes: plain digits are also prices, times and distances.
 PHONE = r"(?<![\w.])(?:(?:\+|00)\d[\d ()./-]{6,20}\d|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})(?!\w)"
 
-# A name and password before a URL's host, or a bare host.
-_USER = re.compile(r"(^|//)[^\s/?#@]*:[^\s/?#]*@")
+# Names, passwords and tokens before a URL's host; before a bare host, too, where that is no mail address among words.
+_USER = re.compile(r"(//|^(?=[^\s/?#@]*:|\S*$))[^\s/?#]+@")
 
 _SECRET_KEY = re.compile(r"(?i).*(authorization|api[_-]?key|secret|password|cookie).*")
 _SECRETS = re.compile("|".join(SECRETS))
@@ -60,7 +60,7 @@ def redact_values(value: object, redact_text: Callable[[str], str]) -> object:
 
 
 def without_password(text: str, mask: str = "********") -> str:
-    """A URL, a host and port, or words with URLs, as they may be shown: the mask stands for names and passwords."""
+    """A URL, a host and port, or words with URLs, as they may be shown, without names, passwords, tokens."""
     return _USER.sub(rf"\g<1>{mask}@", text)
 
 

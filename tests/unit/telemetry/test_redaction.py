@@ -157,6 +157,11 @@ def test_a_long_text_does_not_cost_its_length_squared(piece: str) -> None:
     [
         ("http://me:p%40ss@collector:4318/v1/traces", "http://********@collector:4318/v1/traces"),
         ("me:p@ss@collector:4317", "********@collector:4317"),
+        ("http://a-token@collector:4318/v1/traces", "http://********@collector:4318/v1/traces"),
+        ("http://a%40token:@collector, //t@k@en@b", "http://********@collector, //********@b"),
+        ("a-token@collector:4317", "********@collector:4317"),
+        ("ann@example.com has collector:4317", "ann@example.com has collector:4317"),
+        ("http://collector/a@b?c=d@e#f@g", "http://collector/a@b?c=d@e#f@g"),
         (
             "https://me:pass@a/x refused a span, https://b:1/@c took it",
             "https://********@a/x refused a span, https://b:1/@c took it",
