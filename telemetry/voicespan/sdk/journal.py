@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
 from typing import Final, cast
@@ -33,7 +33,7 @@ _TURN_NAME = re.compile(re.escape(c.TURN).replace(r"\{index\}", r"(\d+)"))
 
 @dataclass(frozen=True, slots=True)
 class OpenSpan:
-    """A span that has not ended, with the attributes that it has at this moment."""
+    """A span that has not ended, with the attributes that it has at this moment; what else it has may still change."""
 
     span: ReadableSpan
     attributes: Mapping[str, AttributeValue]
@@ -45,22 +45,6 @@ class OpenSpan:
         noted = cast("MappingProxyType[str, AttributeValue]", span.attributes).copy()
         noted.update(more or {})
         return cls(span, noted)
-
-    def frozen(self) -> ReadableSpan:
-        """The span as it was noted, to be encoded."""
-        return ReadableSpan(
-            self.span.name,
-            context=self.span.context,
-            parent=self.span.parent,
-            resource=self.span.resource,
-            attributes=self.attributes,
-            events=self.span.events,
-            links=self.span.links,
-            kind=self.span.kind,
-            status=self.span.status,
-            start_time=self.span.start_time,
-            instrumentation_scope=self.span.instrumentation_scope,
-        )
 
 
 def close_for(tables: Tables, gone: str, owner: str, sends: Collection[Signal]) -> int:
@@ -109,8 +93,7 @@ def _summary(row: OpenRow, span: Span) -> Record:
         flags=1,  # sampled, or it would not be here
         attributes=[pair for pair in span.attributes if pair.key in told],
     )
-    return replace(
-        _record(row, span),
+    return _record(row, span)._replace(
         signal=Signal.LOGS,
         body=log.SerializeToString(),
         parent_id="",

@@ -6,7 +6,7 @@ message come in any order, so a request is prefixes and spans with length header
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from types import MappingProxyType
 from typing import cast
@@ -16,7 +16,6 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import format_span_id, format_trace_id
 from opentelemetry.util.types import AttributeValue
 
 from voicespan import conventions as c
@@ -31,15 +30,16 @@ _SCOPE = b"\x12"
 _RECORD = b"\x12"
 
 
-def encode(spans: Sequence[ReadableSpan]) -> list[Record]:
+def encode(spans: Iterable[ReadableSpan]) -> list[Record]:
     """Encode spans; the result is in the order in which they ended."""
-    return sorted(map(_record, spans), key=lambda record: record.end_ns)
-
-
-def _record(span: ReadableSpan) -> Record:
-    resource, scope = _prefixes(span)
     # What the SDK has here copies its dict at once; going through it takes a lock and a call for each key.
-    attributes = cast("MappingProxyType[str, AttributeValue]", span.attributes).copy()
+    records = [encode_as(span, cast("MappingProxyType[str, AttributeValue]", span.attributes).copy()) for span in spans]
+    return sorted(records, key=lambda record: record.end_ns)
+
+
+def encode_as(span: ReadableSpan, attributes: Mapping[str, AttributeValue]) -> Record:
+    """Encode a span with these attributes instead of its own."""
+    resource, scope = _prefixes(span)
     session_id = attributes.get(c.SESSION_ID)
     assert span.context is not None
     return Record(
@@ -47,9 +47,9 @@ def _record(span: ReadableSpan) -> Record:
         resource=resource,
         scope=scope,
         body=span_bytes(span, attributes),
-        trace_id=format_trace_id(span.context.trace_id),
-        span_id=format_span_id(span.context.span_id),
-        parent_id=format_span_id(span.parent.span_id) if span.parent else "",
+        trace_id=span.context.trace_id.to_bytes(16).hex(),
+        span_id=span.context.span_id.to_bytes(8).hex(),
+        parent_id=span.parent.span_id.to_bytes(8).hex() if span.parent else "",
         session_id=None if session_id is None else str(session_id),
         name=span.name,
         start_ns=span.start_time or 0,

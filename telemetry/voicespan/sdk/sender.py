@@ -67,7 +67,8 @@ class Sender:
         self._wake.set()  # what an earlier process left
 
     def _on_commit(self) -> None:
-        self._wake.set()
+        if not self._wake.is_set():  # which costs less than to set it again
+            self._wake.set()
 
     def _begin_in_child(self) -> None:
         self._transport = self._transport.renewed()

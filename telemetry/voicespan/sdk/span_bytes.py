@@ -12,20 +12,21 @@ from functools import lru_cache
 from struct import Struct
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 _FIXED32, _FIXED64, _DOUBLE = Struct("<I").pack, Struct("<Q").pack, Struct("<d").pack
 _KINDS = {
-    SpanKind.INTERNAL: 1,
-    SpanKind.SERVER: 2,
-    SpanKind.CLIENT: 3,
-    SpanKind.PRODUCER: 4,
-    SpanKind.CONSUMER: 5,
+    SpanKind.INTERNAL: b"\x30\x01",
+    SpanKind.SERVER: b"\x30\x02",
+    SpanKind.CLIENT: b"\x30\x03",
+    SpanKind.PRODUCER: b"\x30\x04",
+    SpanKind.CONSUMER: b"\x30\x05",
 }
 # SpanFlags: whether the parent (of a link: the other span) is another process's is known, and whether it is.
-_HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
-# Texts of so few characters come again: names, words of an enumeration. Ids are longer, and do so for a session only.
-SHORT = 24
+_LOCAL, _REMOTE = _FIXED32(0x100), _FIXED32(0x300)
+# Texts of so few characters come again: names, words of an enumeration, a session's id.
+SHORT = 40
+MAX_KNOWN = 1024
 _UINT64, _INT64 = (1 << 64) - 1, 1 << 63
 
 logger = logging.getLogger(__name__)
@@ -44,92 +45,100 @@ def span_bytes(span: ReadableSpan, attributes: Mapping[str, object]) -> bytes:
     if context.trace_state:
         state = ",".join(f"{key}={value}" for key, value in context.trace_state.items())
         parts.append(field(b"\x1a", state.encode()))
-    if span.parent:
-        parts += (b"\x22\x08", span.parent.span_id.to_bytes(8))
-    parts += (field(b"\x2a", span.name.encode()), b"\x30", _varint(_KINDS[span.kind]))
-    parts += (b"\x39", _FIXED64(span.start_time or 0))
-    if span.end_time:
-        parts += (b"\x41", _FIXED64(span.end_time))
-    parts += _attributes(b"\x4a", attributes)
-    parts.append(_count(b"\x50", span.dropped_attributes))
+    if parent := span.parent:
+        parts += (b"\x22\x08", parent.span_id.to_bytes(8))
+    parts += (field(b"\x2a", span.name.encode()), _KINDS[span.kind], b"\x39", _FIXED64(span.start_time or 0))
+    if end_ns := span.end_time:
+        parts += (b"\x41", _FIXED64(end_ns))
+    parts.append(_attributes(b"\x4a", attributes))
+    if dropped := span.dropped_attributes:
+        parts += (b"\x50", _varint(dropped))
     if events := span.events:
         parts += (field(b"\x5a", _event(event)) for event in events)
-    parts.append(_count(b"\x60", span.dropped_events))
+    if dropped := span.dropped_events:
+        parts += (b"\x60", _varint(dropped))
     if links := span.links:
         parts += (field(b"\x6a", _link(link)) for link in links)
-    parts += (_count(b"\x70", span.dropped_links), field(b"\x7a", _status(span.status)))
-    parts += (b"\x85\x01", _flags(span.parent))
+    if dropped := span.dropped_links:
+        parts += (b"\x70", _varint(dropped))
+    parts += (field(b"\x7a", _status(span.status)), b"\x85\x01", _flags(parent))
     return b"".join(parts)
 
 
 def _event(event: Event) -> bytes:
-    return b"".join(
-        (
-            b"\x09" + _FIXED64(event.timestamp),
-            field(b"\x12", event.name.encode()),
-            *_attributes(b"\x1a", event.attributes or {}),
-            _count(b"\x20", event.dropped_attributes),
-        )
-    )
+    parts = [b"\x09", _FIXED64(event.timestamp), field(b"\x12", event.name.encode())]
+    parts.append(_attributes(b"\x1a", event.attributes or {}))
+    if dropped := event.dropped_attributes:
+        parts += (b"\x20", _varint(dropped))
+    return b"".join(parts)
 
 
 def _link(link: Link) -> bytes:
-    return b"".join(
-        (
-            b"\x0a\x10" + link.context.trace_id.to_bytes(16),
-            b"\x12\x08" + link.context.span_id.to_bytes(8),
-            *_attributes(b"\x22", link.attributes or {}),
-            _count(b"\x28", link.dropped_attributes),
-            b"\x35" + _flags(link.context),
-        )
-    )
+    context = link.context
+    parts = [b"\x0a\x10", context.trace_id.to_bytes(16), b"\x12\x08", context.span_id.to_bytes(8)]
+    parts.append(_attributes(b"\x22", link.attributes or {}))
+    if dropped := link.dropped_attributes:
+        parts += (b"\x28", _varint(dropped))
+    parts += (b"\x35", _flags(context))
+    return b"".join(parts)
 
 
 def _status(status: Status) -> bytes:
-    code = status.status_code.value
+    if status.status_code is StatusCode.UNSET:  # and has no description
+        return b""
     message = field(b"\x12", status.description.encode()) if status.description else b""
-    return message + (b"\x18" + _varint(code) if code else b"")
+    return message + b"\x18" + _varint(status.status_code.value)
 
 
 def _flags(context: SpanContext | None) -> bytes:
-    return _FIXED32(_HAS_IS_REMOTE | (_IS_REMOTE if context and context.is_remote else 0))
+    return _REMOTE if context and context.is_remote else _LOCAL
 
 
-def _count(tag: bytes, count: int) -> bytes:
-    return tag + _varint(count) if count else b""
-
-
-def _attributes(tag: bytes, attributes: Mapping[str, object]) -> list[bytes]:
+def _attributes(tag: bytes, attributes: Mapping[str, object]) -> bytes:
     """Each as a field; one that cannot be written is left out, as the SDK does, and said."""
     found = []
-    for key, value in attributes.items():
+    for pair in attributes.items():
+        key, value = pair
+        kind = type(value)
         try:
-            if type(value) is str and len(value) <= SHORT:
-                found.append(_short(tag, key, value))
-            elif type(value) is float:
-                found.append(field(tag, _key(key) + b"\x12\x09\x21" + _DOUBLE(value)))
-            elif type(value) is bool or (type(value) is int and 0 <= value < 0x80):
-                found.append(_number(tag, key, value))
+            if kind is str:
+                found.append(_TEXTS.get(pair) or _pair(key, value, _TEXTS))
+            elif kind is float:
+                found.append(_double(key) + _DOUBLE(value))
+            elif kind is int:
+                found.append(_INTS.get(pair) or _pair(key, value, _INTS))
+            elif kind is bool:
+                found.append(_BOOLS.get(pair) or _pair(key, value, _BOOLS))
             else:
-                found.append(field(tag, _key(key) + field(b"\x12", _any(value))))
+                found.append(_pair(key, value))
         except (ValueError, TypeError) as error:
             logger.error("attribute %r is left out: %s", key, error)
-    return found
+    return tag + tag.join(found) if found else b""
 
 
-@lru_cache(maxsize=1024)
-def _short(tag: bytes, key: str, value: str) -> bytes:
-    return field(tag, _key(key) + field(b"\x12", _any(value)))
+def _pair(key: str, value: object, known: dict[tuple[str, object], bytes] | None = None) -> bytes:
+    """A KeyValue behind its length; what may come again goes to what is `known`."""
+    body = _any(value)
+    size = len(body)
+    pair = field(b"", _key(key) + (_ONE_BYTE[size] if size < 0x80 else _varint(size)) + body)
+    if known is not None and (size <= SHORT if known is _TEXTS else size == 2):
+        if len(known) >= MAX_KNOWN:
+            known.clear()
+        known[key, value] = pair
+    return pair
 
 
-@lru_cache(maxsize=1024, typed=True)
-def _number(tag: bytes, key: str, value: int) -> bytes:
-    return field(tag, _key(key) + field(b"\x12", _any(value)))
-
-
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=MAX_KNOWN)
 def _key(key: str) -> bytes:
-    return field(b"\x0a", key.encode())
+    """What stands before a key's value."""
+    return field(b"\x0a", key.encode()) + b"\x12"
+
+
+@lru_cache(maxsize=MAX_KNOWN)
+def _double(key: str) -> bytes:
+    """What stands before the eight bytes of a double, the length of the pair too."""
+    head = _key(key) + b"\x09\x21"
+    return _varint(len(head) + 8) + head
 
 
 def _any(value: object) -> bytes:
@@ -152,8 +161,7 @@ def _any(value: object) -> bytes:
         case Sequence():
             return field(b"\x2a", b"".join(field(b"\x0a", _any(item)) for item in value))
         case Mapping():
-            pairs = (_key(str(key)) + field(b"\x12", _any(item)) for key, item in value.items())
-            return field(b"\x32", b"".join(field(b"\x0a", pair) for pair in pairs))
+            return field(b"\x32", b"".join(b"\x0a" + _pair(str(key), item) for key, item in value.items()))
     raise TypeError(f"{type(value).__name__} is no attribute value")
 
 
@@ -177,3 +185,7 @@ def _varint(number: int) -> bytes:
 
 
 _ONE_BYTE = tuple(bytes((number,)) for number in range(0x80))
+# Pairs that come again, encoded. Apart, for 1 and True are the same to a dict.
+_TEXTS: dict[tuple[str, object], bytes] = {}
+_INTS: dict[tuple[str, object], bytes] = {}
+_BOOLS: dict[tuple[str, object], bytes] = {}

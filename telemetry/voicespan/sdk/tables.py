@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from voicespan.sdk import otlp, sessions
@@ -73,7 +74,7 @@ class Tables:
     def intern(self, bodies: Iterable[bytes]) -> None:
         """Give prefixes their ids, where they have none yet."""
         if unknown := list(set(bodies) - self._envelopes.keys()):
-            self.database.execute(f"INSERT OR IGNORE INTO envelopes (body) VALUES {_rows(1, unknown)}", unknown)
+            self.database.execute(f"INSERT OR IGNORE INTO envelopes (body) VALUES {_rows(1, len(unknown))}", unknown)
             marks = ",".join("?" * len(unknown))
             found = self.database.execute(f"SELECT body, id FROM envelopes WHERE body IN ({marks})", unknown)
             self._envelopes.update(found.fetchall())
@@ -94,7 +95,7 @@ class Tables:
         values: list[str | int | bytes | None] = []
         for record, resource, scope in rows:
             values += (
-                record.signal,
+                str(record.signal),  # for a subclass of str the module looks for an adapter first
                 resource,
                 scope,
                 record.trace_id,
@@ -109,7 +110,7 @@ class Tables:
             )
         last = self.database.execute(
             "INSERT INTO records (signal, resource, scope, trace_id, span_id, parent_id, session_id, name,"
-            f" start_ns, end_ns, body, written_s) VALUES {_rows(12, rows)}",
+            f" start_ns, end_ns, body, written_s) VALUES {_rows(12, len(rows))}",
             values,
         ).lastrowid
         # One statement's rows get ids in a row: nobody else writes meanwhile.
@@ -127,8 +128,8 @@ class Tables:
     def queue(self, records: Sequence[tuple[int, Signal]], owner: str | None = None) -> None:
         """Put stored records into an owner's outbox, by default one's own."""
         if records:
-            values = [value for id_, signal in records for value in (id_, owner or self._owner, signal)]
-            self.database.execute(f"INSERT INTO outbox (record, owner, signal) VALUES {_rows(3, records)}", values)
+            values = [value for id_, signal in records for value in (id_, owner or self._owner, str(signal))]
+            self.database.execute(f"INSERT INTO outbox (record, owner, signal) VALUES {_rows(3, len(records))}", values)
 
     def next_batch(self, signal: Signal, max_records: int, max_bytes: int) -> Batch | None:
         """The owner's oldest records of a signal that wait, as one request; None where none do."""
@@ -242,7 +243,7 @@ class Tables:
                 )
             self.database.execute(
                 "INSERT INTO open_spans (trace_id, span_id, owner, queued, resource, scope, session_id, body)"
-                f" VALUES {_rows(8, chunk)} ON CONFLICT (trace_id, span_id) DO UPDATE SET body = excluded.body",
+                f" VALUES {_rows(8, len(chunk))} ON CONFLICT (trace_id, span_id) DO UPDATE SET body = excluded.body",
                 values,
             )
 
@@ -250,7 +251,7 @@ class Tables:
         """These (trace id, span id) have ended."""
         for chunk in _chunks(list(ids)):
             self.database.execute(
-                f"DELETE FROM open_spans WHERE (trace_id, span_id) IN (VALUES {_rows(2, chunk)})",
+                f"DELETE FROM open_spans WHERE (trace_id, span_id) IN (VALUES {_rows(2, len(chunk))})",
                 [value for pair in chunk for value in pair],
             )
 
@@ -335,7 +336,8 @@ def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
         yield items[start : start + MAX_ROWS]
 
 
-def _rows(columns: int, rows: Sized) -> str:
+@lru_cache(maxsize=64)
+def _rows(columns: int, rows: int) -> str:
     """`(?, ?), (?, ?)` and so on."""
     row = f"({', '.join('?' * columns)})"
-    return ", ".join([row] * len(rows))
+    return ", ".join([row] * rows)

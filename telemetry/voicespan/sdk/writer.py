@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -26,13 +26,14 @@ MAX_PENDING = 8192
 MAX_TAKEN = 256
 COMMIT_EVERY_S = 0.005
 # An event loop lets go of the interpreter's lock with each read, and waits for a switch interval to have it back from a
-# thread that computes: beside one it does next to nothing. So between its steps the writer stands back.
+# thread that computes: beside one it does next to nothing. So between its steps the writer stands back, unless it has
+# but a few records: these are done in less time, and a processor that slept forgets what it takes to do them.
 STAND_BACK_S = 0.001
+FEW = 8
 RETRY_AFTER_S = 0.5
 LOG_DROPS_EVERY_S = 60.0
 
 Item = ReadableSpan | ReadableLogRecord | Record | OpenSpan
-SpanId = tuple[str, str]  # of the trace, of the span
 
 logger = logging.getLogger(__name__)
 
@@ -42,22 +43,21 @@ class Work:
     """What is encoded and not yet on disk: records, open spans to note, ended ones to strike off."""
 
     records: list[Record] = field(default_factory=list)
-    opened: dict[SpanId, Record] = field(default_factory=dict)
-    ended: set[SpanId] = field(default_factory=set)
+    opened: dict[str, Record] = field(default_factory=dict)  # by the span's id
+    ended: set[tuple[str, str]] = field(default_factory=set)  # ids of the trace and of the span
 
     def __bool__(self) -> bool:
         return bool(self.records or self.opened or self.ended)
 
-    def add(self, records: Sequence[Record], opened: Sequence[Record], noted: set[int]) -> None:
+    def add(self, records: Sequence[Record], opened: Sequence[Record], noted: Collection[str]) -> None:
         """More of it. What begins and ends before anybody wrote it down is only written as ended."""
         self.records += records
-        self.opened.update(((record.trace_id, record.span_id), record) for record in opened)
+        self.opened.update((record.span_id, record) for record in opened)
         for record in records:
             if record.signal is Signal.TRACES:
-                span_id = (record.trace_id, record.span_id)
-                self.opened.pop(span_id, None)
-                if _number(span_id) in noted:
-                    self.ended.add(span_id)
+                self.opened.pop(record.span_id, None)
+                if record.span_id in noted:
+                    self.ended.add((record.trace_id, record.span_id))
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class Writer:
         self._commit = commit
         self._keep_house = keep_house
         self._pending: deque[tuple[Item, ...] | _Mark] = deque()
-        self._noted: set[int] = set()  # our open spans that are in the journal, by `_number`
+        self._noted: set[str] = set()  # ids of our open spans that are in the journal
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._told_s = float("-inf")
@@ -132,7 +132,7 @@ class Writer:
             time.sleep(COMMIT_EVERY_S)  # gather what ends together
             self._wake.clear()  # what comes from now on is the next pass's
             self._take_into(work)
-            time.sleep(STAND_BACK_S)
+            _stand_back(len(work.work.records))
             if self._write(work):
                 work = _Pass(Work(), [])
             else:
@@ -150,9 +150,8 @@ class Writer:
                     items += item
         if self._pending:
             self._wake.set()
-        records = self._encoded(items)
-        if records:
-            time.sleep(STAND_BACK_S)
+        records = self._encoded([item for item in items if not isinstance(item, OpenSpan)])
+        _stand_back(len(records))
         taken.work.add(records, self._encoded(_still_open(items)), self._noted)
         if overflow := taken.work.records[:-MAX_PENDING]:
             del taken.work.records[: len(overflow)]
@@ -176,21 +175,22 @@ class Writer:
             committed = False
         else:
             self.failing = False
-            self._noted.update(map(_number, taken.work.opened))
-            self._noted.difference_update(map(_number, taken.work.ended))
+            self._noted.update(taken.work.opened)
+            self._noted.difference_update(span_id for _, span_id in taken.work.ended)
         for mark in taken.marks:
             mark.committed = committed
             mark.done.set()
         return True
 
     def _encoded(self, items: Sequence[Item]) -> list[Record]:
-        """Encode what ended; what cannot be is dropped alone."""
+        """Encode; what cannot be is dropped alone."""
         try:
             logs = [item for item in items if isinstance(item, ReadableLogRecord)]
             return [
-                *otlp.encode([item for item in items if isinstance(item, ReadableSpan)]),
+                *otlp.encode(item for item in items if isinstance(item, ReadableSpan)),
                 *(otlp.encode_log_records(logs) if logs else ()),  # most batches have none
                 *(item for item in items if isinstance(item, Record)),
+                *(otlp.encode_as(item.span, item.attributes) for item in items if isinstance(item, OpenSpan)),
             ]
         except Exception as error:  # noqa: BLE001 - the encoder raises what protobuf and the SDK raise
             if len(items) == 1:
@@ -213,16 +213,16 @@ class Writer:
             logger.warning("the store cannot keep up: the oldest records are dropped (%d so far)", self.dropped)
 
 
-def _number(span_id: SpanId) -> int:
-    """A span's own id: one number for each session that is open, where the pair of texts takes 200 bytes."""
-    return int(span_id[1], 16)
+def _stand_back(records: int) -> None:
+    if records > FEW:
+        time.sleep(STAND_BACK_S)
 
 
-def _still_open(items: Sequence[Item]) -> list[ReadableSpan]:
+def _still_open(items: Sequence[Item]) -> list[OpenSpan]:
     """What began, or went on, and has not ended: each once, as it was noted last."""
     ended = {item.context.span_id for item in items if isinstance(item, ReadableSpan) and item.context}
     notes = {item.span.context.span_id: item for item in items if isinstance(item, OpenSpan) and item.span.context}
-    return [note.frozen() for span_id, note in notes.items() if span_id not in ended]
+    return [note for span_id, note in notes.items() if span_id not in ended]
 
 
 @dataclass(slots=True)
