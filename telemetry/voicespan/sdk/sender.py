@@ -23,7 +23,7 @@ from voicespan.sdk.transport import Accepted, Again, Refused, TooLarge, Transpor
 # leaves within half a second.
 GATHER_S = 0.4
 SMALL_BYTES = 64 << 10
-# Between the steps of a request, for the event loop: see the writer.
+# Between the steps of a request that is not small, for the event loop: see the writer.
 STAND_BACK_S = 0.001
 MAX_RECORDS = 512
 MAX_BYTES = 2 << 20
@@ -108,9 +108,12 @@ class Sender:
         limit = MAX_RECORDS
         noun = _NOUNS[self.signal]
         while batch := self._store.next_batch(self.signal, limit, MAX_BYTES):
-            self._stopping.wait(STAND_BACK_S)
+            small = len(batch.request) < SMALL_BYTES
+            if not small:
+                self._stopping.wait(STAND_BACK_S)
             answer = self._transport.post(batch.request)
-            self._stopping.wait(STAND_BACK_S)
+            if not small:
+                self._stopping.wait(STAND_BACK_S)
             match answer:
                 case Accepted(rejected, message):
                     self._settle(lambda: self._store.accepted(batch))
@@ -122,7 +125,7 @@ class Sender:
                         self._said = ""  # an outage is over; the next one is news
                     delay_s = FIRST_DELAY_S
                     limit = MAX_RECORDS
-                    if len(batch.request) < SMALL_BYTES:
+                    if small:
                         self._stopping.wait(GATHER_S)
                 case TooLarge() if len(batch.ids) > 1:
                     limit = len(batch.ids) // 2

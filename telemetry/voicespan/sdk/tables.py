@@ -73,7 +73,7 @@ class Tables:
 
     def intern(self, bodies: Iterable[bytes]) -> None:
         """Give prefixes their ids, where they have none yet."""
-        if unknown := list(set(bodies) - self._envelopes.keys()):
+        if unknown := list({body for body in bodies if body not in self._envelopes}):
             self.database.execute(f"INSERT OR IGNORE INTO envelopes (body) VALUES {_rows(1, len(unknown))}", unknown)
             marks = ",".join("?" * len(unknown))
             found = self.database.execute(f"SELECT body, id FROM envelopes WHERE body IN ({marks})", unknown)
