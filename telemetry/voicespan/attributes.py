@@ -31,6 +31,7 @@ from voicespan.usage import Usage
 Attributes = dict[str, AttributeValue]
 
 
+_FAILED = {ToolOutcome.ERROR, ToolOutcome.TIMEOUT}
 # What the name of a bucket ends in whose tokens nobody reported.
 ESTIMATED = "_estimated"
 # gen_ai.output.type.
@@ -103,7 +104,7 @@ def outcome(record: TurnRecord) -> Attributes:
     """How a turn ended."""
     return known(
         {
-            c.TURN_END_REASON: record.end_reason.value,
+            c.TURN_END_REASON: str(record.end_reason),
             c.TURN_GENERATIONS: record.generations,
             c.ERROR_TYPE: record.error_type,
             c.LF_LEVEL: "WARNING" if record.stall_kind else None,
@@ -119,16 +120,18 @@ def inference(record: TurnRecord, part: GenerationRecord, model: Model, *, last:
 
 
 def turn(record: TurnRecord, input_audio_s: float) -> Attributes:
-    """What only a turn of a voice session says of itself; `input_audio_s` is what was sent since the turn before."""
+    """What only a turn of a voice session says of itself when it ends.
+
+    `input_audio_s` is what was sent since the turn before.
+    """
     ttfa = record.time_to_first_audio_s
     latency = record.latency
     found: dict[str, AttributeValue | None] = {
-        c.TURN_INDEX: record.index,
-        c.TURN_START_SOURCE: record.source.value,
+        c.TURN_START_SOURCE: str(record.source),
         c.TURN_START_CONFIDENCE: "measured" if record.source.measured else "inferred",
         c.TURN_INTERRUPTED: record.interrupted,
-        c.TURN_INTERRUPTION_CAUSE: record.interruption_cause.value if record.interruption_cause else None,
-        c.TURN_STALL_KIND: record.stall_kind.value if record.stall_kind else None,
+        c.TURN_INTERRUPTION_CAUSE: str(record.interruption_cause) if record.interruption_cause else None,
+        c.TURN_STALL_KIND: str(record.stall_kind) if record.stall_kind else None,
         c.TURN_SEARCHES: record.searches or None,
         c.TTFA: ttfa,
         c.TTAA: record.time_to_audible_audio_s,
@@ -202,9 +205,9 @@ def tool_start(call: StartTool, capture: Capture) -> Attributes:
 
 def tool_end(end: EndTool, capture: Capture) -> Attributes:
     """How a tool call ended."""
-    found: Attributes = {c.TOOL_OUTCOME: end.outcome.value, c.TOOL_RESPONSES: end.responses}
+    found: Attributes = {c.TOOL_OUTCOME: str(end.outcome), c.TOOL_RESPONSES: end.responses}
     if tool_failed(end.outcome):
-        found[c.ERROR_TYPE] = end.outcome.value
+        found[c.ERROR_TYPE] = str(end.outcome)
     if capture.on_spans and end.result:
         result = capture.json(end.result)
         found |= {c.TOOL_RESULT: result, c.LF_OUTPUT: result}
@@ -213,7 +216,7 @@ def tool_end(end: EndTool, capture: Capture) -> Attributes:
 
 def tool_failed(outcome: ToolOutcome) -> bool:
     """Whether the tool itself failed, as opposed to not being needed any more."""
-    return outcome in {ToolOutcome.ERROR, ToolOutcome.TIMEOUT}
+    return outcome in _FAILED
 
 
 def connection_end(end: EndConnection) -> Attributes:
@@ -254,7 +257,7 @@ def finish_reason(record: TurnRecord) -> str:
         return record.finish_reason.lower()
     if record.interruption_cause is InterruptionCause.SPEECH:
         return "interrupted"
-    return "stop" if record.end_reason is EndReason.COMPLETED else record.end_reason.value
+    return "stop" if record.end_reason is EndReason.COMPLETED else str(record.end_reason)
 
 
 def billed(bill: Bill | None, model: Model) -> Attributes:

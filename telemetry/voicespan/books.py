@@ -8,6 +8,7 @@ from voicespan.turns import Turn
 
 # How long a turn's books stay open after TurnComplete for what did not come with it.
 GRACE_NS = 500_000_000
+_BY_THE_USER = {InterruptionCause.SPEECH, InterruptionCause.TEXT}
 
 
 class Books:
@@ -67,8 +68,8 @@ class Books:
         turn.book_report()
         record = turn.record(now)
         totals = self.totals
-        if record.time_to_first_audio_s is not None:
-            totals.answered(record.time_to_first_audio_s)
+        if (first_audio_s := record.time_to_first_audio_s) is not None:
+            totals.answered(first_audio_s)
         totals.generations += turn.generations
         totals.output_audio_s += turn.answer.audio_s
         if turn.usage is None:
@@ -78,7 +79,7 @@ class Books:
         return [op.EndTurn(record)]
 
     def _owes(self, turn: Turn) -> bool:
-        cut = turn.cause in {InterruptionCause.SPEECH, InterruptionCause.TEXT}
+        cut = turn.cause in _BY_THE_USER
         spoke = turn.answer.audio_s > 0
         unheard = cut and self.reports_playback and spoke and turn.answer.played_s is None
         wordless = spoke and not turn.model_text and not turn.cause and self.transcribes

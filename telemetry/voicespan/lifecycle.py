@@ -24,6 +24,9 @@ from voicespan.operations import Anomaly, EndReason, InterruptionCause, StallKin
 from voicespan.stalls import STALL_AFTER_S, Watchdog
 from voicespan.turns import MAX_TOOLS_IN_RECORD, Tool, Turn, Words
 
+_MARKS_OF_THE_END = {StartSource.ACTIVITY_END, StartSource.AUDIO_STREAM_END, StartSource.ACOUSTIC}
+_ANSWERED_NEXT = {None, InterruptionCause.TOOL_RESPONSE}
+
 
 class Lifecycle:
     """The state machine of one session. `step` takes what happened and when, and says what is to be told.
@@ -104,7 +107,7 @@ class Lifecycle:
         if not isinstance(event, ev.OUTPUTS) and not self._ends_speech(event, at_ns):
             return False
         words = self._words
-        marked = {StartSource.ACTIVITY_END, StartSource.AUDIO_STREAM_END, StartSource.ACOUSTIC} & words.at_ns.keys()
+        marked = words.at_ns and _MARKS_OF_THE_END & words.at_ns.keys()
         return not marked and (words.spoken or (self.audio_since_turn and not words.at_ns))
 
     def _ends_speech(self, event: ev.Event, at_ns: int) -> bool:
@@ -149,7 +152,8 @@ class Lifecycle:
         if self._books.open:
             self._ops += self._books.expire(at_ns)
         # A stall is a silence: where something happened a moment ago, only a Tick that was asked for can find one.
-        if isinstance(event, ev.Tick) or at_ns - self._stepped_ns >= (self._watchdog.after_ns or 0):
+        after_ns = self._watchdog.after_ns
+        if after_ns is not None and (isinstance(event, ev.Tick) or at_ns - self._stepped_ns >= after_ns):
             self._look_for_stall(at_ns)
         self._stepped_ns = at_ns
         self._apply(event, at_ns)
@@ -450,7 +454,7 @@ class Lifecycle:
         if turn is None:
             return
         self._watchdog.free_ns = now
-        answered_next = turn.cause in {None, InterruptionCause.TOOL_RESPONSE}
+        answered_next = turn.cause in _ANSWERED_NEXT
         if turn.awaits_output and answered_next and not turn.stalled and turn.tool_response_ns is not None:
             # Vertex closes the half of a turn that called the tool after it was answered, and a tool that did not
             # block interrupts the filler: the answer is another turn.

@@ -34,13 +34,13 @@ class Metrics:
 
     def __init__(self, meter: Meter) -> None:
         self._counts: dict[str, dict[Labels, float]] = {}
-        self._histograms: dict[str, Histogram] = {}
+        self.histograms: dict[str, Histogram] = {}
         self._tool_names: set[str] = set()
         for metric in c.METRICS.values():
             if metric.name.startswith(c.OF_PROCESS):
                 continue
             if metric.instrument == "histogram":
-                self._histograms[metric.name] = meter.create_histogram(
+                self.histograms[metric.name] = meter.create_histogram(
                     metric.name, metric.unit, metric.brief, explicit_bucket_boundaries_advisory=metric.buckets
                 )
                 continue
@@ -70,10 +70,6 @@ class Metrics:
         """Add to a count."""
         counts = self._counts[name]
         counts[labels] = counts.get(labels, 0) + amount
-
-    def record(self, name: str, seconds_or_tokens: float, labels: Mapping[str, str], context: Context | None) -> None:
-        """Record one measurement, with an exemplar where `context` holds a sampled span."""
-        self._histograms[name].record(seconds_or_tokens, labels, context)
 
     def tool_name(self, name: str) -> str:
         """A tool's name as a label: its own for the first hundred of the process."""
@@ -130,9 +126,9 @@ class ModelMetrics:
     def tool(self, start: op.StartTool, end: op.EndTool, context: Context | None) -> None:
         """A call that is over."""
         name = self._metrics.tool_name(start.name)
-        labels = {c.OPERATION_NAME: c.OPERATION_TOOL, c.TOOL_NAME: name, c.TOOL_OUTCOME: end.outcome.value}
+        labels = {c.OPERATION_NAME: c.OPERATION_TOOL, c.TOOL_NAME: name, c.TOOL_OUTCOME: str(end.outcome)}
         if tool_failed(end.outcome):
-            labels[c.ERROR_TYPE] = end.outcome.value
+            labels[c.ERROR_TYPE] = str(end.outcome)
         self.record(c.METRIC_TOOL_DURATION, (end.at_ns - start.at_ns) / 1e9, context, labels)
 
     def count(self, name: str, labels: Mapping[str, str] | None = None, amount: float = 1) -> None:
@@ -140,8 +136,8 @@ class ModelMetrics:
         self._metrics.count(name, self.labels + tuple((labels or {}).items()), amount)
 
     def record(self, name: str, amount: float, context: Context | None, labels: Mapping[str, str]) -> None:
-        """Record a measurement of this model's."""
-        self._metrics.record(name, amount, {**self._own, **labels}, context)
+        """Record a measurement of this model's, in seconds or tokens; `context` is of the span that it exemplifies."""
+        self._metrics.histograms[name].record(amount, {**self._own, **labels}, context)
 
 
 class SessionMetrics:
@@ -177,28 +173,28 @@ class SessionMetrics:
             case op.ConnectionEnded(close=close):
                 self._model.count(c.METRIC_CLOSES, {c.CONNECTION_CLOSE_CODE: str(close.code)})
             case op.LateInterruption(cause=cause):
-                self._model.count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: cause.value})
+                self._model.count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: str(cause)})
             case op.Stalled(kind=kind):
-                self._model.count(c.METRIC_STALLS, {c.TURN_STALL_KIND: kind.value})
+                self._model.count(c.METRIC_STALLS, {c.TURN_STALL_KIND: str(kind)})
             case op.Odd(anomaly=anomaly):
-                self._model.count(c.METRIC_ANOMALIES, {c.ANOMALY: anomaly.value})
+                self._model.count(c.METRIC_ANOMALIES, {c.ANOMALY: str(anomaly)})
             case op.LooseUsage(usage=usage):
                 self._model.usage(usage)
             case op.EndSession():
                 self._session(operation, context, input_audio_s)
 
     def _turn(self, record: op.TurnRecord, context: Context | None) -> None:
-        reason = {c.TURN_END_REASON: record.end_reason.value}
+        reason = {c.TURN_END_REASON: str(record.end_reason)}
         self._model.count(c.METRIC_TURNS, reason)
         self._model.record(c.METRIC_TURN_DURATION, (record.end_ns - record.start_ns) / 1e9, context, reason)
         if record.interruption_cause:
-            self._model.count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: record.interruption_cause.value})
+            self._model.count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: str(record.interruption_cause)})
         self._answered_ns = record.end_ns
         self._waits(record, context)
         if record.heard and record.output_audio_s and record.interruption_cause:
             how = {
                 c.HEARD_SOURCE: record.heard.source,
-                c.TURN_INTERRUPTION_CAUSE: record.interruption_cause.value,
+                c.TURN_INTERRUPTION_CAUSE: str(record.interruption_cause),
             }
             ratio = min(1.0, record.heard.duration_s / record.output_audio_s)
             self._model.record(c.METRIC_HEARD_RATIO, ratio, context, how)
@@ -208,7 +204,7 @@ class SessionMetrics:
 
     def _waits(self, record: op.TurnRecord, context: Context | None) -> None:
         """What the user waited for, as a whole and in parts."""
-        source = {c.TURN_START_SOURCE: record.source.value}
+        source = {c.TURN_START_SOURCE: str(record.source)}
         for name, seconds in (
             (c.METRIC_TTFA, record.time_to_first_audio_s),
             (c.METRIC_TTAA, record.time_to_audible_audio_s),

@@ -212,12 +212,13 @@ class VoiceSession:
                     # What was heard so far is this turn's; of an utterance that was taken back, more is to come.
                     self._recent.clear()
             self._emit(operation)
-            self._tell(operation)
+            if self.listener:
+                self._tell(operation, self.listener)
 
+    @staticmethod
     @guarded(default=None)
-    def _tell(self, operation: Operation) -> None:
-        if self.listener:
-            self.listener(operation)
+    def _tell(operation: Operation, listener: Callable[[Operation], None]) -> None:
+        listener(operation)
 
     @guarded(default=None)
     def _emit(self, operation: Operation) -> None:

@@ -53,6 +53,7 @@ SENTENCE_CHARS = 40
 # A mark this much older than the newest is about something else: a microphone that was muted a while ago.
 STALE_NS = 5_000_000_000
 _BEST_FIRST = tuple(StartSource)  # going through an enumeration takes microseconds
+_NO_WORDS = {StartSource.AUDIO_STREAM_END, StartSource.TOOL_RESPONSE}
 _ENDS = (
     StartSource.ACTIVITY_END,
     StartSource.AUDIO_STREAM_END,
@@ -75,7 +76,7 @@ class Words:
     @property
     def expect_answer(self) -> bool:
         """Whether the user said something; a microphone that was switched off, or a tool that answered, is no word."""
-        return bool(self.text) or bool(self.at_ns.keys() - {StartSource.AUDIO_STREAM_END, StartSource.TOOL_RESPONSE})
+        return bool(self.text) or not self.at_ns.keys() <= _NO_WORDS
 
     @property
     def newest_ns(self) -> int:
