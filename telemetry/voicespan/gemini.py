@@ -207,10 +207,11 @@ def _usage(
 def _by_modality(details: Iterable[types.ModalityTokenCount] | None) -> dict[str, int]:
     counts: dict[str, int] = {}
     for detail in details or ():
+        modality, tokens = detail.modality, detail.token_count
         # A modality without a count, as Vertex sends it, is unknown: its tokens stay in the remainder.
-        if detail.modality and detail.token_count:
-            name = detail.modality.value
-            counts[name] = counts.get(name, 0) + _tokens(detail.token_count)
+        if modality and tokens:
+            name = modality.value
+            counts[name] = counts.get(name, 0) + _tokens(tokens)
     return counts
 
 

@@ -180,16 +180,27 @@ class Lifecycle:
         if isinstance(event, ev.FROM_PROVIDER):
             self._connections.silent_since_ns = None
         match event:
-            case ev.ModelAudio():
-                self._answering(now).audio(event, now)
+            # What comes with every turn first: each pattern that does not match takes its time.
             case ev.OutputTranscript(text):
                 self._on_output_transcript(text, now)
+            case ev.InputTranscript(text):
+                self._on_input_transcript(text, now)
+            case ev.ModelAudio():
+                self._answering(now).audio(event, now)
+            case ev.ToolCall():
+                self._on_tool_call(event, now)
+            case ev.ToolResponse():
+                self._on_tool_response(event, now)
+            case ev.UsageReport():
+                self._on_usage(event, now)
+            case ev.GenerationComplete():
+                self._on_generation_complete(now)
+            case ev.TurnComplete():
+                self._on_turn_complete(event, now)
             case ev.ModelText(text):
                 self._answering(now).model_text.add(text)
             case ev.Thought():
                 self._answering(now)
-            case ev.InputTranscript(text):
-                self._on_input_transcript(text, now)
             case ev.ActivityStart(origin):
                 self._on_speech_began(origin, now)
             case ev.ActivityEnd(origin):
@@ -203,23 +214,13 @@ class Lifecycle:
                 self._speech_ended_ns = max(now, self._speech_began_ns)  # who types speaks no more
                 self._words.at_ns = {StartSource.CLIENT_CONTENT: now}
                 self._words.text.add(text)
-            case ev.ToolCall():
-                self._on_tool_call(event, now)
-            case ev.ToolResponse():
-                self._on_tool_response(event, now)
             case ev.ToolCancelled(call_id):
                 self._end_tool(call_id, ev.ToolOutcome.CANCELLED, now)
-            case ev.UsageReport():
-                self._on_usage(event, now)
             case ev.Grounded(searches):
                 if turn := self._turn:
                     turn.searches = max(turn.searches, searches)
             case ev.Interrupted():
                 self._on_interrupted(now)
-            case ev.GenerationComplete():
-                self._on_generation_complete(now)
-            case ev.TurnComplete():
-                self._on_turn_complete(event, now)
             case ev.WaitingForInput():
                 if self._turn or self._words.expect_answer:
                     (self._turn or self._begin_turn(now)).waiting = True

@@ -116,6 +116,19 @@ class Tool:
 
 
 @dataclass(slots=True)
+class Generation:
+    """A stretch of a turn's output; `usage` is what was reported while it was the latest."""
+
+    start_ns: int
+    end_ns: int
+    usage: Usage | None = None
+
+    def record(self) -> op.GenerationRecord:
+        """As it is told."""
+        return op.GenerationRecord(self.start_ns, self.end_ns, self.usage)
+
+
+@dataclass(slots=True)
 class Turn:
     """A turn whose books are open. `usage` is booked, `report` is the current generation's."""
 
@@ -132,7 +145,7 @@ class Turn:
     cause: InterruptionCause | None = None
     generations: int = 0
     generating: bool = False
-    records: list[op.GenerationRecord] = field(default_factory=list)
+    first_generations: list[Generation] = field(default_factory=list)
     tool_response_ns: int | None = None
     interrupting_response_ns: int | None = None
     tools: list[Tool] = field(default_factory=list)
@@ -161,8 +174,8 @@ class Turn:
             self.generations += 1
             self.generated_ns = None
             self.book_report()
-            if len(self.records) < MAX_GENERATIONS_IN_RECORD:
-                self.records.append(op.GenerationRecord(self._generation_start_ns(now), now))
+            if len(self.first_generations) < MAX_GENERATIONS_IN_RECORD:
+                self.first_generations.append(Generation(self._generation_start_ns(now), now))
         self._generated_until_ns = now
         if self.first_output_ns is None:
             self.first_output_ns = now
@@ -194,9 +207,8 @@ class Turn:
         self._generated_until_ns = until
 
     def _end_generation(self) -> None:
-        if len(self.records) == self.generations > 0:
-            last = self.records[-1]
-            self.records[-1] = op.GenerationRecord(last.start_ns, self._generated_until_ns, last.usage)
+        if len(self.first_generations) == self.generations > 0:
+            self.first_generations[-1].end_ns = self._generated_until_ns
 
     def _generation_start_ns(self, now: int) -> int:
         """The model begins when it has what it needs: the user's words, or a tool's response."""
@@ -209,10 +221,9 @@ class Turn:
         if self.report is None:
             return
         self.usage = self.report if self.usage is None else self.usage + self.report
-        if self.records:
-            last = self.records[-1]
-            usage = last.usage + self.report if last.usage else self.report
-            self.records[-1] = op.GenerationRecord(last.start_ns, last.end_ns, usage)
+        if self.first_generations:
+            last = self.first_generations[-1]
+            last.usage = last.usage + self.report if last.usage else self.report
         self.report = None
 
     def tool_began(self, now: int) -> None:
@@ -311,8 +322,8 @@ class Turn:
             spoken_input=self.words.spoken,
             searches=self.searches,
             finish_reason=self.finish_reason,
-            records=tuple(self.records),
-            tools=tuple(tool.record() for tool in self.tools),
+            records=tuple([generation.record() for generation in self.first_generations]),
+            tools=tuple([tool.record() for tool in self.tools]),
         )
 
     def _end_reason(self) -> EndReason:

@@ -18,7 +18,8 @@ from voicespan.sdk.journal import OpenSpan
 from voicespan.sdk.store import Store
 from voicespan.totals import RunningTotals
 
-_TURN = c.TURN.split("{", maxsplit=1)[0]
+# With what ends under these names a session's span is noted again, or ends.
+_NOTED = (c.TURN.split("{", maxsplit=1)[0], c.WEBSOCKET_SESSION)
 
 
 class IdentityProcessor(SpanProcessor):
@@ -79,25 +80,29 @@ class StoreProcessor(SpanProcessor):
     @guarded(default=None)
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Appends to a queue, for the journal."""
-        if (session_id := _session_of(span)) is None:
+        if not _is_ours(span) or not _is_sampled(span):
+            return
+        begun = OpenSpan.of(span)
+        session_id = begun.attributes.get(c.SESSION_ID)  # of the span itself it takes five calls
+        if not isinstance(session_id, str):
             return
         if span.name == c.WEBSOCKET_SESSION:
             self._sessions[session_id] = _Session(span, tot.of_context(parent_context))
-        self._store.append(OpenSpan.of(span))
+        self._store.append(begun)
 
     @guarded(default=None)
     def on_end(self, span: ReadableSpan) -> None:
         """Appends to a queue; encoding and writing happen in the store's thread."""
-        if not span.context or not span.context.trace_flags.sampled:
+        if not _is_sampled(span):
             return
-        session_id = _session_of(span)
-        session = self._sessions.get(session_id) if session_id else None
-        if session_id and session and span.name == c.WEBSOCKET_SESSION:
-            if session.span.context == span.context:
+        if _is_ours(span) and span.name.startswith(_NOTED):
+            session_id = _session_id(span)
+            session = self._sessions.get(session_id)
+            if session and span.name != c.WEBSOCKET_SESSION:
+                self._store.append(span, session.noted())  # together, or not at all
+                return
+            if session and session.span.context == span.context:
                 del self._sessions[session_id]
-        elif session and span.name.startswith(_TURN):
-            self._store.append(span, session.noted())  # together, or not at all
-            return
         self._store.append(span)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -105,12 +110,14 @@ class StoreProcessor(SpanProcessor):
         return self._store.flush(timeout_millis / 1000)
 
 
-def _session_of(span: ReadableSpan) -> str | None:
-    """The session of a sampled span of our own; None for any other span."""
-    if not _is_ours(span) or not span.context or not span.context.trace_flags.sampled:
-        return None
+def _session_id(span: ReadableSpan) -> str:
+    """Empty for a span of no session."""
     session_id = (span.attributes or {}).get(c.SESSION_ID)
-    return session_id if isinstance(session_id, str) else None
+    return session_id if isinstance(session_id, str) else ""
+
+
+def _is_sampled(span: ReadableSpan) -> bool:
+    return span.context is not None and span.context.trace_flags.sampled
 
 
 def _is_ours(span: ReadableSpan) -> bool:
