@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
+from time import gmtime, strftime
 
 from opentelemetry.util.types import AttributeValue
 
@@ -292,8 +292,8 @@ def _cost(cost: Cost | None) -> Attributes:
 
 
 def _iso(at_ns: int) -> str:
-    whole = datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).isoformat()
-    return f"{whole.removesuffix('+00:00')}.{at_ns % 1_000_000_000 // 1_000:06d}Z"
+    seconds, rest_ns = divmod(at_ns, 1_000_000_000)
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{rest_ns // 1_000:06d}Z"
 
 
 def known(found: Mapping[str, AttributeValue | None]) -> Attributes:

@@ -113,9 +113,10 @@ class RecentAudio:
 
     def end_of_speech_ns(self) -> int | None:
         """When speech ended; None where there was none, or where it cannot be told from the background."""
-        self._thin_out()
-        if self._kept < ENOUGH:
+        waiting = len(self._rest) + self._plan.whole_bytes - self._room
+        if self._kept + waiting // self._plan.block_bytes < ENOUGH:
             return None
+        self._thin_out()
         bytes_of = [b"".join(parts) for parts in zip(*(thinned.samples for thinned in self._thinned), strict=True)]
         firsts = list(_blocks(*bytes_of[:2]))
 
