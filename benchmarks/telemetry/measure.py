@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.telemetry.line import AUDIO, FRAME, Line, cut, dial, turn
+from opentelemetry.sdk.metrics import MeterProvider
 
 from voicespan.instrumentor import GeminiLiveInstrumentor
 from voicespan.live_settings import LiveSettings
@@ -56,7 +57,8 @@ def instrumented(running: Pipeline) -> Iterator[None]:
     instrumentor = GeminiLiveInstrumentor()
     instrumentor.instrument(
         tracer_provider=running.tracer_provider,
-        meter_provider=running.meter_provider,
+        # Measured, though nobody reads it: the pipeline itself measures nothing then.
+        meter_provider=MeterProvider(shutdown_on_exit=False),
         logger_provider=running.logger_provider,
         settings=SETTINGS,
     )

@@ -36,14 +36,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Pipeline:
-    """What `configure` built.
+    """What `configure` built. Where metrics go nowhere, `meter_provider` is one that measures nothing.
 
     `endpoints` says where each signal is sent; one that is not in it only goes to the store. `scores` and `media`
     are None where no Langfuse keys are set.
     """
 
     tracer_provider: TracerProvider
-    meter_provider: MeterProvider
+    meter_provider: metrics.MeterProvider
     logger_provider: LoggerProvider
     store: Store
     scores: Scores | None
@@ -67,14 +67,20 @@ class Pipeline:
         def left_s() -> float:
             return max(0.0, deadline_s - time.monotonic())
 
-        metrics_done = _start(lambda: self.meter_provider.shutdown(timeout_millis=timeout_s * 1000))
+        meters = self.meter_provider
+        metrics_done = (
+            _start(lambda: meters.shutdown(timeout_millis=timeout_s * 1000))
+            if isinstance(meters, MeterProvider)
+            else None
+        )
         if self.media:
             self.media.flush(timeout_s / 4)
         written = self.store.flush(timeout_s / 2)
         for sender in self.senders.values():
             sender.stop_soon()
         sent = [sender.stop(left_s()) for sender in self.senders.values()]
-        metrics_done.wait(left_s())
+        if metrics_done:
+            metrics_done.wait(left_s())
         self.tracer_provider.shutdown()
         self.logger_provider.shutdown()
         self.store.close(1.0)
@@ -109,7 +115,10 @@ def configure(
     logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
     logger_provider.add_log_record_processor(IdentityLogProcessor())
     logger_provider.add_log_record_processor(StoreLogProcessor(store))
-    meter_provider = MeterProvider(_metric_readers(environ), resource=resource, shutdown_on_exit=False)
+    # The SDK's would work as hard for nobody.
+    meter_provider: metrics.MeterProvider = metrics.NoOpMeterProvider()
+    if readers := _metric_readers(environ):
+        meter_provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
     if set_global:
         trace.set_tracer_provider(tracer_provider)
         metrics.set_meter_provider(meter_provider)

@@ -10,7 +10,9 @@ import pytest
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord
 from opentelemetry.context import Context
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from support.http_server import HttpServer, Request, Response
@@ -191,6 +193,18 @@ def test_each_signal_has_variables_of_its_own(tmp_path: Path) -> None:
     assert pipeline.scores is None
     assert pipeline.shutdown(5)
     assert pipeline.shutdown(5), "twice does no harm"
+
+
+def test_metrics_are_measured_where_somebody_takes_them(tmp_path: Path) -> None:
+    for environ, measures in (
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_METRICS_EXPORTER": "none"}, False),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:9/v1/metrics"}, True),
+    ):
+        pipeline = configure(tmp_path / "traces.db", service_version="1", set_global=False, environ=environ)
+        pipeline.shutdown(0.1)
+        assert isinstance(pipeline.meter_provider, MeterProvider) is measures
+        assert isinstance(pipeline.meter_provider, NoOpMeterProvider) is not measures
 
 
 def test_logs_that_nobody_sends_do_not_wait(tmp_path: Path) -> None:
