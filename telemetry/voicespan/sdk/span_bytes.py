@@ -24,8 +24,9 @@ _KINDS = {
 }
 # SpanFlags: whether the parent (of a link: the other span) is another process's is known, and whether it is.
 _LOCAL, _REMOTE = _FIXED32(0x100), _FIXED32(0x300)
-# Texts of so few characters come again: names, words of an enumeration, a session's id.
-SHORT = 40
+# Texts of so few bytes come again: names, words of an enumeration. Ids are longer, and do so for a session only; times
+# never do.
+SHORT = 24
 MAX_KNOWN = 1024
 _UINT64, _INT64 = (1 << 64) - 1, 1 << 63
 
@@ -121,7 +122,7 @@ def _pair(key: str, value: object, known: dict[tuple[str, object], bytes] | None
     body = _any(value)
     size = len(body)
     pair = field(b"", _key(key) + (_ONE_BYTE[size] if size < 0x80 else _varint(size)) + body)
-    if known is not None and (size <= SHORT if known is _TEXTS else size == 2):
+    if known is not None and size <= (SHORT + 2 if known is _TEXTS else 2):
         if len(known) >= MAX_KNOWN:
             known.clear()
         known[key, value] = pair
