@@ -24,6 +24,8 @@ from voicespan.live_settings import LiveSettings
 from voicespan.sdk.pipeline import Pipeline, configure
 
 SETTINGS = LiveSettings(stall_after_s=10.0)
+# Metrics are measured, though nobody reads them: the pipeline, having no reader either, would measure nothing.
+METERS = MeterProvider(shutdown_on_exit=False)
 
 
 @contextmanager
@@ -57,8 +59,7 @@ def instrumented(running: Pipeline) -> Iterator[None]:
     instrumentor = GeminiLiveInstrumentor()
     instrumentor.instrument(
         tracer_provider=running.tracer_provider,
-        # Measured, though nobody reads it: the pipeline itself measures nothing then.
-        meter_provider=MeterProvider(shutdown_on_exit=False),
+        meter_provider=METERS,
         logger_provider=running.logger_provider,
         settings=SETTINGS,
     )

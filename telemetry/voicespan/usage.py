@@ -53,7 +53,8 @@ class Usage(NamedTuple):
     provider_total: int = 0
 
     def __add__(self, other: Usage) -> Usage:  # type: ignore[override]
-        return Usage._make(map(add, self, other))
+        # From a list: a tuple of an iterator's is never made of one that was freed, and up to 2,000 of those are kept.
+        return Usage._make(list(map(add, self, other)))
 
     @property
     def input_tokens(self) -> int:
