@@ -75,7 +75,7 @@ def _work(kind: str, count: int, on: str) -> None:
         GeminiLiveInstrumentor().instrument(
             tracer_provider=TracerProvider(shutdown_on_exit=False),
             meter_provider=MeterProvider(shutdown_on_exit=False),
-            settings=LiveSettings(stall_after_s=None),
+            settings=LiveSettings(),
         )
         asyncio.run(work())
 

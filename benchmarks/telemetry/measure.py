@@ -18,14 +18,15 @@ from pathlib import Path
 
 from benchmarks.telemetry.line import AUDIO, FRAME, Line, cut, dial, turn
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from voicespan.instrumentor import GeminiLiveInstrumentor
 from voicespan.live_settings import LiveSettings
 from voicespan.sdk.pipeline import Pipeline, configure
 
 SETTINGS = LiveSettings(stall_after_s=10.0)
-# Metrics are measured, though nobody reads them: the pipeline, having no reader either, would measure nothing.
-METERS = MeterProvider(shutdown_on_exit=False)
+# Metrics are aggregated in full: the pipeline, where they go nowhere, measures nothing.
+METERS = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
 
 
 @contextmanager
