@@ -12,7 +12,9 @@ from functools import cache
 
 # A thread that wants the interpreter's lock gets it after this long from one that computes. The store's writer asks for
 # it some ten times a commit: at Python's own 5 ms what had ended beside a busy event loop was up to 190 ms from disk.
-SWITCH_INTERVAL_S = 0.001
+# The event loop asks with each read and write while the writer encodes: at 1 ms frames came a tenth to a third later
+# (p99 at half load, three pairs of runs), and took more of the processor.
+SWITCH_INTERVAL_S = 0.0002
 
 # uvloop keeps 256 KiB to read into for each TLS connection, of which one that is idle touches a page. Taken from the
 # heap, as glibc does once one was freed, it lies where others have written: a session held 12 to 24 KiB more. But each
@@ -55,7 +57,8 @@ def settle() -> None:
     in which no thread of the process runs and no call is heard. What is there now stays, so it need not be looked at:
     not even once, for of all that only a third of a megabyte is garbage.
     """
-    sys.setswitchinterval(min(SWITCH_INTERVAL_S, sys.getswitchinterval()))
+    if sys.getswitchinterval() > SWITCH_INTERVAL_S:
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
     _mallopt(_M_TRIM_THRESHOLD, TRIM_BYTES)
     _mallopt(_M_MMAP_THRESHOLD, USUAL_BYTES)
     if not gc.get_freeze_count():

@@ -72,16 +72,16 @@ def test_what_is_there_already_is_left_there() -> None:
     assert sys.modules["easy_of_test"].heavy_of_test is there
 
 
-def test_the_writer_waits_a_millisecond_for_the_interpreter() -> None:
+def test_nobody_waits_long_for_the_interpreter() -> None:
     sys.setswitchinterval(0.005)
     interpreter.settle()
-    assert sys.getswitchinterval() == pytest.approx(0.001)
+    assert sys.getswitchinterval() == pytest.approx(0.0002)
 
 
 def test_a_program_that_switches_faster_keeps_doing_so() -> None:
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.0001)
     interpreter.settle()
-    assert sys.getswitchinterval() == pytest.approx(0.0005)
+    assert sys.getswitchinterval() == pytest.approx(0.0001)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library's own ways")
