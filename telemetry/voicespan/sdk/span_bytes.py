@@ -120,9 +120,8 @@ def _attributes(tag: bytes, attributes: Mapping[str, object]) -> bytes:
 def _pair(key: str, value: object, known: dict[tuple[str, object], bytes] | None = None) -> bytes:
     """A KeyValue behind its length; what may come again goes to what is `known`."""
     body = _any(value)
-    size = len(body)
-    pair = field(b"", _key(key) + (_ONE_BYTE[size] if size < 0x80 else _varint(size)) + body)
-    if known is not None and size <= (SHORT + 2 if known is _TEXTS else 2):
+    pair = field(b"", field(_key(key), body))
+    if known is not None and len(body) <= (SHORT + 2 if known is _TEXTS else 2):
         if len(known) >= MAX_KNOWN:
             known.clear()
         known[key, value] = pair
@@ -131,7 +130,7 @@ def _pair(key: str, value: object, known: dict[tuple[str, object], bytes] | None
 
 @lru_cache(maxsize=MAX_KNOWN)
 def _key(key: str) -> bytes:
-    """What stands before a key's value."""
+    """What stands before a key's value and its length."""
     return field(b"\x0a", key.encode()) + b"\x12"
 
 
