@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import time
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -23,6 +24,9 @@ RETIRE = signal.SIGUSR1
 LAST_COMERS_S = 0.5
 # A new worker imports all there is, on a machine that serves at the same time.
 READY_S = 60.0
+# While it waits for one: whether it is to stop instead.
+LOOK_EVERY_S = 0.5
+STOPS = {signal.SIGINT, signal.SIGTERM}
 
 
 class WorkerServer(uvicorn.Server):
@@ -64,6 +68,7 @@ class Supervisor(Multiprocess):
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
         super().__init__(config, sockets)
         self._retired: list[Worker] = []
+        self._at_once = False
 
     def init_processes(self) -> None:
         """Start all workers."""
@@ -85,32 +90,57 @@ class Supervisor(Multiprocess):
 
     def restart_all(self) -> None:
         """Replace each worker by a new one, which serves before the old one retires."""
+        if self._stops():
+            return
         for index, former in enumerate(self.processes):
             successor = self._start()
-            if not successor.wait_until_ready(READY_S, self.should_exit):
+            if not self._becomes_ready(successor):
                 successor.kill()
                 successor.join()
-                if not self.should_exit.is_set():
+                if not self._stops():
                     logger.error("a new worker did not become ready: the others stay as they are")
                 return
             former.retire()
             self._retired.append(former)
             self.processes[index] = successor
 
+    def _becomes_ready(self, worker: Worker) -> bool:
+        """Wait until it serves; False where it does not, or where a signal to stop came meanwhile."""
+        deadline_s = time.monotonic() + READY_S
+        while worker.process.is_alive() and time.monotonic() < deadline_s and not self._stops():
+            if worker.wait_until_ready(LOOK_EVERY_S):
+                return True
+        return False
+
+    def _stops(self) -> bool:
+        return self.should_exit.is_set() or not STOPS.isdisjoint(self.signal_queue)
+
     def join_all(self) -> None:
         """Wait for the workers to end; those that had retired are ending anyway."""
-        self.signal_queue.clear()
         everybody = [*self.processes, *self._retired]
         while running := [worker for worker in everybody if worker.process.is_alive()]:
-            if self.signal_queue:
+            self.handle_signals()
+            if self._at_once:
                 for worker in running:
                     worker.kill()
             running[0].process.join(0.1)
         for worker in everybody:
             worker.join()
 
+    def handle_int(self) -> None:
+        """Stop; and who asks again, however soon, does not want to wait."""
+        self._at_once = self.should_exit.is_set()
+        super().handle_int()
+
+    def handle_term(self) -> None:
+        """As above."""
+        self._at_once = self.should_exit.is_set()
+        super().handle_term()
+
     def handle_ttin(self) -> None:
         """One worker more."""
+        if self._stops():
+            return
         self.processes_num += 1
         self.processes.append(self._start())
 

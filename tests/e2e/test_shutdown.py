@@ -221,11 +221,25 @@ async def test_a_second_signal_to_the_supervisor_ends_workers_that_wait_for_call
         workers = workers_of(server.process.pid)
         async with call(server.voice_url) as caller:
             await ask(caller)
+            await asyncio.to_thread(receiver.spans.wait_for, lambda spans: any(s.name == "Turn 1" for s in spans))
             server.process.send_signal(signal.SIGTERM)
             await until(lambda: sum(map(runs, workers)) == 1, "the worker without a call did not end")
             assert await asyncio.to_thread(server.signal, signal.SIGTERM) == 0
         assert not any(runs(pid) for pid in workers)
-    assert "Turn 1" in {s.name for s in receiver.spans.all()}
+
+
+async def test_a_supervisor_that_looks_only_twice_a_second_counts_signals_that_came_together(
+    environ: dict[str, str],
+) -> None:
+    with ServerProcess({**environ, "VOICESPAN_DRAIN_S": "600"}, "--workers", "2") as server:
+        await until(lambda: len(workers_of(server.process.pid)) == 2, "no two workers")
+        workers = workers_of(server.process.pid)
+        async with call(server.voice_url) as caller:
+            await ask(caller)
+            server.process.send_signal(signal.SIGHUP)  # asks for nothing that is still to be had
+            server.process.send_signal(signal.SIGINT)  # of another kind: two of one may come as one
+            assert await asyncio.to_thread(server.signal, signal.SIGTERM) == 0
+        assert not any(runs(pid) for pid in workers)
 
 
 async def test_workers_whose_supervisor_was_killed_end_too(environ: dict[str, str], receiver: OtlpHttpSink) -> None:
