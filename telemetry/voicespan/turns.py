@@ -189,6 +189,7 @@ class Turn:
         if (
             not self.generating
             or self.interrupted_ns is not None
+            or self.stalled_ns is not None
             or answer.audible_ns is None
             or answer.first_ns is None
         ):

@@ -24,6 +24,7 @@ STALLS = {
     "a resumed connection that is dead": ("ON GA CUT RE cc ~ BYE", ["resumed_dead"], ["1 stalled"]),
     "a turn_complete and nothing else": ("ON cc U TC BYE", ["empty_turn"], ["1 stalled"]),
     "the answer comes after all": ("ON cc ~ A GC U TC BYE", ["no_answer"], ["1 completed"]),
+    "an answer that broke off goes on after all": ("ON cc A ~ A GC U TC BYE", ["unfinished"], ["1 completed"]),
     "the user says something else": (
         "ON MIC VAS I VAE ~ VAS I VAE A GC U TC BYE",
         ["no_generation"],
