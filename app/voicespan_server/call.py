@@ -300,7 +300,7 @@ class Call:
         """A message of the model."""
         interrupted = False
         for event in self._translator.events(message):
-            if isinstance(event, ev.FROM_PROVIDER):
+            if type(event) in ev.FROM_PROVIDER:
                 self._link.worked()
             if isinstance(event, ANSWER):
                 self._tell_all(self._transcripts.complete("user"))

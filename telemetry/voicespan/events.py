@@ -315,10 +315,9 @@ Event = (
 )
 
 # What the model puts out: with the first of it a turn begins.
-OUTPUTS = (ModelAudio, OutputTranscript, ModelText, Thought, ToolCall)
+OUTPUTS = frozenset({ModelAudio, OutputTranscript, ModelText, Thought, ToolCall})
 # What tells that the provider is alive.
-FROM_PROVIDER = (
-    *OUTPUTS,
+FROM_PROVIDER = OUTPUTS | {
     InputTranscript,
     ToolCancelled,
     UsageReport,
@@ -326,4 +325,4 @@ FROM_PROVIDER = (
     Interrupted,
     GenerationComplete,
     TurnComplete,
-)
+}

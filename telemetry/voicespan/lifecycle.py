@@ -95,16 +95,17 @@ class Lifecycle:
     def goes_on(self, event: ev.Event) -> bool:
         """Whether an event is more of the answer that is being received: nothing to look for first, nothing due."""
         turn = self._turn
-        return turn is not None and turn.interrupted_ns is None and isinstance(event, ev.OUTPUTS)
+        return turn is not None and turn.interrupted_ns is None and type(event) in ev.OUTPUTS
 
     def wants_end_of_speech(self, event: ev.Event, at_ns: int) -> bool:
         """Whether to look first for the end of speech, which nobody marked.
 
         Due when the provider decides that speech has ended, and, where that told nothing, when a turn begins.
         """
-        if self._turn and (self._turn.interrupted_ns is None or not isinstance(event, ev.OUTPUTS)):
+        output = type(event) in ev.OUTPUTS
+        if self._turn and (self._turn.interrupted_ns is None or not output):
             return False
-        if not isinstance(event, ev.OUTPUTS) and not self._ends_speech(event, at_ns):
+        if not output and not self._ends_speech(event, at_ns):
             return False
         words = self._words
         marked = words.at_ns and _MARKS_OF_THE_END & words.at_ns.keys()
@@ -147,7 +148,7 @@ class Lifecycle:
 
     def step(self, event: ev.Event, at_ns: int) -> list[op.Operation]:
         """Tell what happened at `at_ns`; returns the operations that follow, in order."""
-        if self._closed or (type(event) is ev.ModelAudio and self._voice_goes_on(event, at_ns)):
+        if self._closed:
             return []
         if self._books.open:
             self._ops += self._books.expire(at_ns)
@@ -162,10 +163,10 @@ class Lifecycle:
         done, self._ops = self._ops, []
         return done
 
-    def _voice_goes_on(self, event: ev.ModelAudio, now: int) -> bool:
+    def voice_goes_on(self, event: ev.ModelAudio, now: int) -> bool:
         """Whether all that a chunk tells is that the answer goes on, which nearly all do: then that is noted.
 
-        The same as `_apply` does with it, in a third of the steps.
+        The same as `step` does with it, in a third of the steps; nothing follows from it, and nothing new is due.
         """
         turn, after_ns = self._turn, self._watchdog.after_ns
         if turn is None or self._books.open or (after_ns is not None and now - self._stepped_ns >= after_ns):
@@ -177,7 +178,7 @@ class Lifecycle:
         return True
 
     def _apply(self, event: ev.Event, now: int) -> None:
-        if isinstance(event, ev.FROM_PROVIDER):
+        if type(event) in ev.FROM_PROVIDER:
             self._connections.silent_since_ns = None
         match event:
             # What comes with every turn first: each pattern that does not match takes its time.

@@ -179,18 +179,23 @@ class VoiceSession:
         """Something happened, now or at `at_ns`."""
         try:  # guarded here, as in `audio_sent`
             now_ns = self.now_ns() if at_ns is None else at_ns
-            goes_on = self._lifecycle.goes_on(event)
-            if not goes_on:
-                self._listen(event, now_ns)
-            if operations := self._lifecycle.step(event, now_ns):
-                self._carry_out(operations, event)
+            # Most events are more of a voice, from which nothing follows.
+            if type(event) is not ev.ModelAudio or not self._lifecycle.voice_goes_on(event, now_ns):
+                self._step(event, now_ns)
             if self._recorder is not None:
                 self._recorder.happened(event, now_ns, self._lifecycle.turn_index)
-            # An answer that goes on only puts off what is due, so a timer that is set comes early at worst.
-            if not goes_on or self._timer is None:
-                self._schedule()
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
             report(error)
+
+    def _step(self, event: Event, now_ns: int) -> None:
+        goes_on = self._lifecycle.goes_on(event)
+        if not goes_on:
+            self._listen(event, now_ns)
+        if operations := self._lifecycle.step(event, now_ns):
+            self._carry_out(operations, event)
+        # An answer that goes on only puts off what is due, so a timer that is set comes early at worst.
+        if not goes_on or self._timer is None:
+            self._schedule()
 
     def _listen(self, event: Event, now_ns: int) -> None:
         """Look for the end of speech first, where that is due."""

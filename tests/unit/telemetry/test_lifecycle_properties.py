@@ -222,14 +222,17 @@ def test_how_the_audio_is_cut_into_chunks_changes_nothing(story: list[tuple[ev.E
 
 
 @settings(max_examples=examples(150))
-@given(stories, st.integers(0, 1_000_000_000))
+@given(stories, st.integers(0, 1_000_000_000) | SILENCES)
 def test_a_chunk_that_only_goes_on_is_told_as_any_other_is(story: list[tuple[ev.Event, int]], apart_ns: int) -> None:
     longer: list[tuple[ev.Event, int]] = []
     for event, passed in story:
         longer.append((event, passed))
         if isinstance(event, ev.ModelAudio):
-            longer += [(event, apart_ns)] * 2
-    quick = run(longer)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Lifecycle, "_voice_goes_on", lambda *_: False)
-        assert run(longer) == quick
+            longer += [(event, 1), (ev.Tick(), apart_ns), (event, 1)]
+    quick, thorough = Lifecycle(), Lifecycle()
+    now = 1_000
+    for event, passed in [*longer, (ev.SessionClosed(ev.Close(1000)), 1)]:
+        now += passed
+        goes_on = isinstance(event, ev.ModelAudio) and quick.voice_goes_on(event, now)
+        found = [] if goes_on else quick.step(event, now)
+        assert (found, quick.deadline_ns) == (thorough.step(event, now), thorough.deadline_ns)
