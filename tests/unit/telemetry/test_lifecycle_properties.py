@@ -1,6 +1,5 @@
 """Any order of events is legal input: what holds of the lifecycle whatever comes."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
