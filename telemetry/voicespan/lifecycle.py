@@ -26,6 +26,7 @@ from voicespan.turns import MAX_TOOLS_IN_RECORD, Tool, Turn, Words
 
 _MARKS_OF_THE_END = {StartSource.ACTIVITY_END, StartSource.AUDIO_STREAM_END, StartSource.ACOUSTIC}
 _ANSWERED_NEXT = {None, InterruptionCause.TOOL_RESPONSE}
+_OF_AN_ANSWER = ev.OUTPUTS | {ev.ToolResponse, ev.GenerationComplete, ev.UsageReport}
 
 
 class Lifecycle:
@@ -93,9 +94,9 @@ class Lifecycle:
         return self._turn.index if self._turn else None
 
     def goes_on(self, event: ev.Event) -> bool:
-        """Whether an event is more of the answer that is being received: nothing to look for first, nothing due."""
+        """Whether an event is of the answer that is being received: nothing to look for first, nothing due sooner."""
         turn = self._turn
-        return turn is not None and turn.interrupted_ns is None and type(event) in ev.OUTPUTS
+        return turn is not None and turn.interrupted_ns is None and type(event) in _OF_AN_ANSWER
 
     def wants_end_of_speech(self, event: ev.Event, at_ns: int) -> bool:
         """Whether to look first for the end of speech, which nobody marked.

@@ -193,7 +193,7 @@ class VoiceSession:
             self._listen(event, now_ns)
         if operations := self._lifecycle.step(event, now_ns):
             self._carry_out(operations, event)
-        # An answer that goes on only puts off what is due, so a timer that is set comes early at worst.
+        # What is of an answer only puts off what is due, so a timer that is set comes early at worst.
         if not goes_on or self._timer is None:
             self._schedule()
 
@@ -225,15 +225,17 @@ class VoiceSession:
     def _tell(operation: Operation, listener: Callable[[Operation], None]) -> None:
         listener(operation)
 
-    @guarded(default=None)
     def _emit(self, operation: Operation) -> None:
-        context = self._spans.context_of(operation)
-        input_audio_s = self._recent.duration_s
-        self._spans.apply(operation, input_audio_s)
-        if self._metrics:
-            self._metrics.apply(operation, context, input_audio_s)
-        if isinstance(operation, EndSession):
-            self._recent.clear()  # tens of kilobytes, which are not to wait for whoever still holds the session
+        try:  # guarded here, as in `audio_sent`
+            context = self._spans.context_of(operation)
+            input_audio_s = self._recent.duration_s
+            self._spans.apply(operation, input_audio_s)
+            if self._metrics:
+                self._metrics.apply(operation, context, input_audio_s)
+            if isinstance(operation, EndSession):
+                self._recent.clear()  # tens of kilobytes, which are not to wait for whoever still holds the session
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
+            report(error)
 
     def close(self, close: Close, error_type: str | None = None) -> None:
         """The call is over: everything that is open ends. Later events are ignored."""

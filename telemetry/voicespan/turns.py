@@ -81,7 +81,7 @@ class Words:
     @property
     def newest_ns(self) -> int:
         """When the last of it was told."""
-        return max(self.at_ns.values(), default=0)
+        return max(self.at_ns.values()) if self.at_ns else 0
 
     def go_on(self) -> None:
         """What was marked as the end was not."""

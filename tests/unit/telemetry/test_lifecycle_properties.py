@@ -235,3 +235,22 @@ def test_a_chunk_that_only_goes_on_is_told_as_any_other_is(story: list[tuple[ev.
         goes_on = isinstance(event, ev.ModelAudio) and quick.voice_goes_on(event, now)
         found = [] if goes_on else quick.step(event, now)
         assert (found, quick.deadline_ns) == (thorough.step(event, now), thorough.deadline_ns)
+
+
+@settings(max_examples=examples(150))
+@given(stories)
+def test_what_is_of_an_answer_makes_nothing_due_sooner(story: list[tuple[ev.Event, int]]) -> None:
+    lifecycle = Lifecycle()
+    now, timer_ns = 1_000, None
+    for event, passed in story:
+        now += passed
+        happens: list[tuple[ev.Event, int]] = [(event, now)]
+        if timer_ns is not None and timer_ns <= now:
+            happens, timer_ns = [(ev.Tick(), timer_ns), *happens], None
+        for each, at_ns in happens:
+            goes_on = lifecycle.goes_on(each)
+            lifecycle.step(each, at_ns)
+            due_ns = lifecycle.deadline_ns
+            if timer_ns is None or not (goes_on or due_ns is None or due_ns >= timer_ns):
+                timer_ns = due_ns
+            assert due_ns is None or (timer_ns is not None and timer_ns <= due_ns)
