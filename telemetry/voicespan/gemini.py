@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -175,16 +175,9 @@ def _usage(
     prompt, cached, tool_use, response, thoughts, total = map(
         _tokens, (prompt, cached, tool_use, response, thoughts, total)
     )
-    read = _by_modality(prompt_details)
-    # Cached tokens are part of the prompt and of its modalities: what the details do not take from a modality is taken
-    # from what no modality claims, and then from text first.
-    from_cache = _by_modality(cached_details)
-    fresh = {name: max(0, count - from_cache.get(name, 0)) for name, count in read.items()}
-    left = max(0, cached - sum(from_cache.values()) - max(0, prompt - sum(read.values())))
-    for name in sorted(fresh, key=lambda name: name != "TEXT") if left else ():
-        taken = min(left, fresh[name])
-        fresh[name] -= taken
-        left -= taken
+    fresh = _by_modality(prompt_details)
+    if cached or cached_details:
+        fresh = _less_cached(fresh, prompt, cached, _by_modality(cached_details))
     unclaimed = max(0, prompt - cached - sum(fresh.values()))
     written = _by_modality(response_details)
     return Usage(
@@ -202,6 +195,20 @@ def _usage(
         output_other=max(0, response - sum(written.values())),
         provider_total=total,
     )
+
+
+def _less_cached(read: Mapping[str, int], prompt: int, cached: int, from_cache: Mapping[str, int]) -> dict[str, int]:
+    """The modalities of a prompt without the tokens that came from the cache, which are part of it.
+
+    What the details do not take from a modality is taken from what no modality claims, and then from text first.
+    """
+    fresh = {name: max(0, count - from_cache.get(name, 0)) for name, count in read.items()}
+    left = max(0, cached - sum(from_cache.values()) - max(0, prompt - sum(read.values())))
+    for name in sorted(fresh, key=lambda name: name != "TEXT") if left else ():
+        taken = min(left, fresh[name])
+        fresh[name] -= taken
+        left -= taken
+    return fresh
 
 
 def _by_modality(details: Iterable[types.ModalityTokenCount] | None) -> dict[str, int]:

@@ -94,9 +94,14 @@ class Lifecycle:
         return self._turn.index if self._turn else None
 
     def goes_on(self, event: ev.Event) -> bool:
-        """Whether an event is of the answer that is being received: nothing to look for first, nothing due sooner."""
+        """Whether an event is of the words or the answer that are being received.
+
+        Then there is nothing to look for first, and nothing is due sooner than it was.
+        """
         turn = self._turn
-        return turn is not None and turn.interrupted_ns is None and type(event) in _OF_AN_ANSWER
+        if turn is None:
+            return type(event) is ev.InputTranscript and self._connections.silent_since_ns is None
+        return turn.interrupted_ns is None and type(event) in _OF_AN_ANSWER
 
     def wants_end_of_speech(self, event: ev.Event, at_ns: int) -> bool:
         """Whether to look first for the end of speech, which nobody marked.

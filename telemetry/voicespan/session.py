@@ -193,7 +193,7 @@ class VoiceSession:
             self._listen(event, now_ns)
         if operations := self._lifecycle.step(event, now_ns):
             self._carry_out(operations, event)
-        # What is of an answer only puts off what is due, so a timer that is set comes early at worst.
+        # What goes on only puts off what is due, so a timer that is set comes early at worst.
         if not goes_on or self._timer is None:
             self._schedule()
 

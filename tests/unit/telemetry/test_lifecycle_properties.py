@@ -239,7 +239,7 @@ def test_a_chunk_that_only_goes_on_is_told_as_any_other_is(story: list[tuple[ev.
 
 @settings(max_examples=examples(150))
 @given(stories)
-def test_what_is_of_an_answer_makes_nothing_due_sooner(story: list[tuple[ev.Event, int]]) -> None:
+def test_what_goes_on_makes_nothing_due_sooner(story: list[tuple[ev.Event, int]]) -> None:
     lifecycle = Lifecycle()
     now, timer_ns = 1_000, None
     for event, passed in story:
