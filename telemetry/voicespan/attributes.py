@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from time import gmtime, strftime
+from typing import NamedTuple
 
 from opentelemetry.util.types import AttributeValue
 
@@ -38,9 +39,9 @@ ESTIMATED = "_estimated"
 SPEECH, TEXT = "speech", "text"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """The model that answers, and where. `name` without a resource path."""
+    """The model that answers, and where. `name` without a resource path. Compared by identity, which is quick."""
 
     name: str
     provider: str = c.PROVIDER_GEMINI
@@ -50,17 +51,15 @@ class Model:
 
     def endpoint(self) -> Attributes:
         """Who serves it, and where."""
-        return known(
-            {
-                c.PROVIDER_NAME: self.provider,
-                c.SERVER_ADDRESS: self.server_address,
-                c.SERVER_PORT: self.server_port,
-            }
-        )
+        found: Attributes = {c.PROVIDER_NAME: self.provider}
+        if self.server_address is not None:
+            found[c.SERVER_ADDRESS] = self.server_address
+        if self.server_port is not None:
+            found[c.SERVER_PORT] = self.server_port
+        return found
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """US dollars by bucket and `total`, and whose prices they are."""
 
     details: dict[str, float]
@@ -87,7 +86,7 @@ def generation(record: TurnRecord, model: Model, output_type: str, bill: Bill | 
 
     Where `bill` is an estimate, it never goes into gen_ai.usage.*.
     """
-    found: dict[str, AttributeValue | None] = {
+    return {
         c.OPERATION_NAME: c.OPERATION_GENERATE,
         **model.endpoint(),
         c.REQUEST_MODEL: model.name,
@@ -96,20 +95,19 @@ def generation(record: TurnRecord, model: Model, output_type: str, bill: Bill | 
         c.FINISH_REASONS: [finish_reason(record)],
         c.LF_TYPE: "generation",
         c.LF_MODEL: model.name,
+        **outcome(record),
+        **billed(bill, model),
     }
-    return known(found) | outcome(record) | billed(bill, model)
 
 
 def outcome(record: TurnRecord) -> Attributes:
     """How a turn ended."""
-    return known(
-        {
-            c.TURN_END_REASON: str(record.end_reason),
-            c.TURN_GENERATIONS: record.generations,
-            c.ERROR_TYPE: record.error_type,
-            c.LF_LEVEL: "WARNING" if record.stall_kind else None,
-        }
-    )
+    found: Attributes = {c.TURN_END_REASON: str(record.end_reason), c.TURN_GENERATIONS: record.generations}
+    if record.error_type is not None:
+        found[c.ERROR_TYPE] = record.error_type
+    if record.stall_kind:
+        found[c.LF_LEVEL] = "WARNING"
+    return found
 
 
 def inference(record: TurnRecord, part: GenerationRecord, model: Model, *, last: bool) -> Attributes:
@@ -265,24 +263,27 @@ def billed(bill: Bill | None, model: Model) -> Attributes:
     if bill is None:
         return {c.USAGE_SOURCE: "missing"}
     usage = bill.usage
-    again = known({c.USAGE_FRESH: bill.fresh_input_tokens, c.USAGE_REBILLED: bill.rebilled_input_tokens})
     if bill.estimated:
-        details = {**usage.buckets(ESTIMATED), "total": usage.total}
-        cost = _cost(cost_of(usage, model, ESTIMATED))
-        return {c.USAGE_SOURCE: "estimated", c.LF_USAGE: numbers_json(details), **again, **cost}
-    found: Attributes = {
+        found: Attributes = {c.USAGE_SOURCE: "estimated", c.LF_USAGE: numbers_json(usage.details(ESTIMATED))}
+        return found | _read(bill) | _cost(cost_of(usage, model, ESTIMATED))
+    found = {
         c.USAGE_SOURCE: "provider",
         c.INPUT_TOKENS: usage.input_tokens,
         c.OUTPUT_TOKENS: usage.output_tokens,
         c.PROVIDER_TOTAL: usage.provider_total,
-        c.LF_USAGE: numbers_json({**usage.buckets(), "total": usage.total}),
-        **again,
+        c.LF_USAGE: numbers_json(usage.details()),
+        **_read(bill),
     }
     if usage.input_cached:
         found[c.CACHE_READ_TOKENS] = usage.input_cached
     if usage.output_reasoning:
         found[c.REASONING_TOKENS] = usage.output_reasoning
     return found | _cost(cost_of(usage, model))
+
+
+def _read(bill: Bill) -> Attributes:
+    fresh, rebilled = bill.fresh_input_tokens, bill.rebilled_input_tokens
+    return {} if fresh is None or rebilled is None else {c.USAGE_FRESH: fresh, c.USAGE_REBILLED: rebilled}
 
 
 def _cost(cost: Cost | None) -> Attributes:

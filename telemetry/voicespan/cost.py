@@ -46,7 +46,8 @@ class Prices:
             for bucket, count in usage.buckets().items()
             if bucket in self.per_token
         }
-        return {**parts, "total": sum(parts.values())}
+        parts["total"] = sum(parts.values())
+        return parts
 
 
 @lru_cache(maxsize=64)

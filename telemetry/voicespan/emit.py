@@ -214,7 +214,8 @@ class SessionSpans:
             found |= attr.outcome(record)
             self._generations(record, bill, on_spans, context)
         else:
-            found |= generation | on_spans
+            found |= generation
+            found |= on_spans
         span.set_attributes(found)
         if record.end_reason is EndReason.ERROR:
             span.set_status(Status(StatusCode.ERROR, record.error_type or "the connection to the model was lost"))

@@ -8,6 +8,7 @@ counted from the length of the words and of the audio. The numbers here were rea
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from voicespan.operations import TurnRecord
 from voicespan.usage import Usage
@@ -39,8 +40,7 @@ PROMPTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(NamedTuple):
     """A turn's tokens, and how many of those that were read had been read or written before, where that is known."""
 
     usage: Usage
@@ -68,29 +68,33 @@ class Estimator:
     def turn(self, record: TurnRecord) -> Bill | None:
         """The turn's bill; None where nothing was reported and the model had no part in it."""
         usage = record.usage
+        if usage is None and not record.generations:
+            return None
+        calls = self._calls(record)
         if usage is None:
-            if not record.generations:
-                return None
-            usage = self._estimate(record)
-        bill = Bill(usage, self._rebilled(usage, record), estimated=record.usage is None)
-        self._grow(usage, record)
+            usage = self._estimate(record, calls)
+        read = usage.input_tokens
+        bill = Bill(usage, self._rebilled(read, calls), estimated=record.usage is None)
+        # The next prompt is this one and the answer, which comes back as text.
+        self._billed = True
+        answer = usage.output_tokens - usage.output_reasoning
+        self._context_text = (read - usage.input_audio) // calls + answer
+        self._context_audio = usage.input_audio // calls
         return bill
 
-    def _rebilled(self, usage: Usage, record: TurnRecord) -> int:
+    def _rebilled(self, read: int, calls: int) -> int:
         """The conversation before the turn and, where a tool round bills each prompt, those before the last one.
 
         Never more than was read: a compressed context is shorter than what was said.
         """
         before = self._context_text + self._context_audio if self._billed else 0
-        calls = self._calls(record)
-        return min(usage.input_tokens, before + usage.input_tokens * (calls - 1) // calls)
+        return min(read, before + read * (calls - 1) // calls)
 
-    def _estimate(self, record: TurnRecord) -> Usage:
+    def _estimate(self, record: TurnRecord, calls: int) -> Usage:
         letters = len(record.user_text)
         spoken = round(letters * SPEECH_TOKENS_PER_LETTER) if record.spoken_input else 0
         written = 0 if record.spoken_input else letters // LETTERS_PER_TEXT_TOKEN
         in_audio = spoken if self._prompt.hears_audio else 0
-        calls = self._calls(record)
         audio = round(record.output_audio_s * AUDIO_TOKENS_PER_S)
         return Usage(
             input_text=(self._context_text + written + spoken - in_audio) * calls,
@@ -99,14 +103,6 @@ class Estimator:
             + (0 if audio else len(record.model_text) // LETTERS_PER_TEXT_TOKEN),
             output_audio=audio,
         )
-
-    def _grow(self, usage: Usage, record: TurnRecord) -> None:
-        """The next prompt is this one and the answer, which comes back as text."""
-        self._billed = True
-        calls = self._calls(record)
-        answer = usage.output_tokens - usage.output_reasoning
-        self._context_text = (usage.input_tokens - usage.input_audio) // calls + answer
-        self._context_audio = usage.input_audio // calls
 
     def _calls(self, record: TurnRecord) -> int:
         """How often the prompt was billed in the turn."""

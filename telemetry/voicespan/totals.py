@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.util.types import AttributeValue
 
 from voicespan import conventions as c
-from voicespan.attributes import ESTIMATED, Attributes, Model, cost_of, known
+from voicespan.attributes import ESTIMATED, Attributes, Model, cost_of
 from voicespan.content import numbers_json
 from voicespan.estimate import Bill
 from voicespan.events import Close
@@ -59,9 +58,12 @@ class RunningTotals:
 
     def attributes(self) -> Attributes:
         """As they stand on the session's span. Zeros are stated; a cost is only where one is known."""
-        counts, estimated = self.counts, self.estimated
-        usage = counts.usage
-        found: dict[str, AttributeValue | None] = {
+        counts = self.counts
+        details = counts.usage.buckets()
+        if self.estimated is not NOTHING:
+            details |= self.estimated.buckets(ESTIMATED)
+        details["total"] = sum(details.values())
+        found: Attributes = {
             c.SESSION_TURNS: counts.turns,
             c.SESSION_GENERATIONS: counts.generations,
             c.SESSION_TOOL_CALLS: counts.tool_calls,
@@ -74,17 +76,17 @@ class RunningTotals:
             c.SESSION_INPUT_AUDIO: self.input_audio_s,
             c.SESSION_OUTPUT_AUDIO: counts.output_audio_s,
             c.SESSION_DROPPED_AUDIO: counts.dropped_audio_s,
-            c.SESSION_COST: self.cost_usd,
-            c.SESSION_USAGE: numbers_json(
-                {**usage.buckets(), **estimated.buckets(ESTIMATED), "total": usage.total + estimated.total}
-            ),
-            c.SESSION_FRESH: self.fresh_input_tokens,
-            c.SESSION_REBILLED: self.rebilled_input_tokens,
-            c.SESSION_PROVIDER_TOTAL: usage.provider_total,
-            c.SESSION_TTFA_P50: percentile(counts.times_to_first_audio_s, 0.50),
-            c.SESSION_TTFA_P95: percentile(counts.times_to_first_audio_s, 0.95),
         }
-        return known(found)
+        if self.cost_usd is not None:
+            found[c.SESSION_COST] = self.cost_usd
+        found[c.SESSION_USAGE] = numbers_json(details)
+        found[c.SESSION_FRESH] = self.fresh_input_tokens
+        found[c.SESSION_REBILLED] = self.rebilled_input_tokens
+        found[c.SESSION_PROVIDER_TOTAL] = counts.usage.provider_total
+        for name, q in ((c.SESSION_TTFA_P50, 0.50), (c.SESSION_TTFA_P95, 0.95)):
+            if (waited_s := percentile(counts.times_to_first_audio_s, q)) is not None:
+                found[name] = waited_s
+        return found
 
 
 def in_context(totals: RunningTotals, parent: Context) -> Context:

@@ -79,5 +79,11 @@ class Usage(NamedTuple):
                 found[bucket + suffix] = count
         return found
 
+    def details(self, suffix: str = "") -> dict[str, int]:
+        """The same, and their sum as `total`."""
+        found = self.buckets(suffix)
+        found["total"] = sum(found.values())
+        return found
+
 
 NOTHING = Usage()

@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
@@ -31,8 +30,7 @@ _TOTALS = "voicespan.session."
 _TURN_NAME = re.compile(re.escape(c.TURN).replace(r"\{index\}", r"(\d+)"))
 
 
-@dataclass(frozen=True, slots=True)
-class OpenSpan:
+class OpenSpan(NamedTuple):
     """A span that has not ended, with the attributes that it has at this moment; what else it has may still change."""
 
     span: ReadableSpan
