@@ -217,8 +217,7 @@ def _by_modality(details: Iterable[types.ModalityTokenCount] | None) -> dict[str
         modality, tokens = detail.modality, detail.token_count
         # A modality without a count, as Vertex sends it, is unknown: its tokens stay in the remainder.
         if modality and tokens:
-            name = modality.value
-            counts[name] = counts.get(name, 0) + _tokens(tokens)
+            counts[modality] = counts.get(modality, 0) + _tokens(tokens)
     return counts
 
 
