@@ -126,23 +126,26 @@ class Conversation:
 
 def openai(messages: Iterable[Message]) -> str:
     """A JSON list of {role, content}, with tool_calls and tool_call_id where there are any. Bounded: see `_fitting`."""
-    return to_json(_fitting([_openai(message) for message in messages]))
+    return _bounded([_openai(message) for message in messages])
 
 
 def parts(messages: Iterable[Message], finish_reason: str | None = None) -> str:
     """A JSON list of {role, parts}, and finish_reason where the messages are a model's."""
-    return to_json(
-        _fitting(
-            [
-                {
-                    "role": message.role,
-                    "parts": _parts(message),
-                    **({"finish_reason": finish_reason} if finish_reason else {}),
-                }
-                for message in messages
-            ]
-        )
+    return _bounded(
+        [
+            {
+                "role": message.role,
+                "parts": _parts(message),
+                **({"finish_reason": finish_reason} if finish_reason else {}),
+            }
+            for message in messages
+        ]
     )
+
+
+def _bounded(shown: list[dict[str, Json]]) -> str:
+    text = to_json(shown)
+    return text if len(text) <= MAX_LIST else to_json(_fitting(shown))
 
 
 def _fitting(shown: list[dict[str, Json]]) -> list[dict[str, Json]]:

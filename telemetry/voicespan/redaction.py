@@ -30,6 +30,7 @@ _USER = re.compile(r"(//|^(?=[^\s/?#@]*:|\S*$))[^\s/?#]+@")
 _SECRET_KEY = re.compile(r"(?i).*(authorization|api[_-]?key|secret|password|cookie).*")
 _SECRETS = re.compile("|".join(SECRETS))
 _MAIL = re.compile(MAIL)
+_DIGIT = re.compile(r"\d")
 _CARD = re.compile(CARD)
 _PHONE = re.compile(PHONE)
 
@@ -39,8 +40,10 @@ def redact(text: str) -> str:
     text = _SECRETS.sub("[secret]", text)
     if "@" in text:
         text = _MAIL.sub("[email]", text)
-    text = _CARD.sub(lambda found: "[card]" if is_card_number(found[0]) else found[0], text)
-    return _PHONE.sub("[phone]", text)
+    if _DIGIT.search(text):
+        text = _CARD.sub(lambda found: "[card]" if is_card_number(found[0]) else found[0], text)
+        text = _PHONE.sub("[phone]", text)
+    return text
 
 
 def redact_values(value: object, redact_text: Callable[[str], str]) -> object:
