@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
+from typing import Any
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
@@ -24,8 +25,8 @@ _KINDS = {
 }
 # SpanFlags: whether the parent (of a link: the other span) is another process's is known, and whether it is.
 _LOCAL, _REMOTE = _FIXED32(0x100), _FIXED32(0x300)
-# Texts of so few bytes come again: names, words of an enumeration. Ids are longer, and do so for a session only; times
-# never do.
+# Texts of so few characters come again: names, words of an enumeration. Ids are longer, and do so for a session
+# only; times never do.
 SHORT = 24
 MAX_KNOWN = 1024
 _UINT64, _INT64 = (1 << 64) - 1, 1 << 63
@@ -95,21 +96,21 @@ def _flags(context: SpanContext | None) -> bytes:
     return _REMOTE if context and context.is_remote else _LOCAL
 
 
-def _attributes(tag: bytes, attributes: Mapping[str, object]) -> bytes:
+def _attributes(tag: bytes, attributes: Mapping[str, Any]) -> bytes:
     """Each as a field; one that cannot be written is left out, as the SDK does, and said."""
     found = []
-    for pair in attributes.items():
-        key, value = pair
+    for key, value in attributes.items():
         kind = type(value)
         try:
             if kind is str:
-                found.append(_TEXTS.get(pair) or _pair(key, value, _TEXTS))
+                found.append(_short(key, value) if len(value) <= SHORT else _pair(key, value))
             elif kind is float:
                 found.append(_double(key) + _DOUBLE(value))
             elif kind is int:
-                found.append(_INTS.get(pair) or _pair(key, value, _INTS))
+                number = _ONE_BYTE[value] if 0 <= value < 0x80 else _int64(value)
+                found.append(_int(key, len(number)) + number)
             elif kind is bool:
-                found.append(_BOOLS.get(pair) or _pair(key, value, _BOOLS))
+                found.append(_short(key, value))
             else:
                 found.append(_pair(key, value))
         except (ValueError, TypeError) as error:
@@ -117,15 +118,15 @@ def _attributes(tag: bytes, attributes: Mapping[str, object]) -> bytes:
     return tag + tag.join(found) if found else b""
 
 
-def _pair(key: str, value: object, known: dict[tuple[str, object], bytes] | None = None) -> bytes:
-    """A KeyValue behind its length; what may come again goes to what is `known`."""
-    body = _any(value)
-    pair = field(b"", field(_key(key), body))
-    if known is not None and len(body) <= (SHORT + 2 if known is _TEXTS else 2):
-        if len(known) >= MAX_KNOWN:
-            known.clear()
-        known[key, value] = pair
-    return pair
+def _pair(key: str, value: object) -> bytes:
+    """A KeyValue behind its length."""
+    return field(b"", field(_key(key), _any(value)))
+
+
+@lru_cache(maxsize=MAX_KNOWN)
+def _short(key: str, value: str | bool) -> bytes:
+    """That of a value that comes again."""
+    return _pair(key, value)
 
 
 @lru_cache(maxsize=MAX_KNOWN)
@@ -137,8 +138,13 @@ def _key(key: str) -> bytes:
 @lru_cache(maxsize=MAX_KNOWN)
 def _double(key: str) -> bytes:
     """What stands before the eight bytes of a double, the length of the pair too."""
-    head = _key(key) + b"\x09\x21"
-    return _varint(len(head) + 8) + head
+    return _pair(key, 0.0)[:-8]
+
+
+@lru_cache(maxsize=MAX_KNOWN)
+def _int(key: str, size: int) -> bytes:
+    """What stands before the `size` bytes of an integer, the length of the pair too."""
+    return field(b"", field(_key(key), b"\x18" + bytes(size)))[:-size]
 
 
 def _any(value: object) -> bytes:
@@ -149,17 +155,15 @@ def _any(value: object) -> bytes:
         case bool():
             return b"\x10\x01" if value else b"\x10\x00"
         case int():
-            if not -_INT64 <= value < _INT64:
-                raise ValueError(f"{value} has more than 64 bits")
-            return b"\x18" + _varint(value & _UINT64)
+            return b"\x18" + _int64(value)
         case float():
             return b"\x21" + _DOUBLE(value)
         case None:
             return b""
         case bytes():
             return field(b"\x3a", value)
-        case Sequence():
-            return field(b"\x2a", b"".join(field(b"\x0a", _any(item)) for item in value))
+        case tuple() | Sequence():  # the SDK makes tuples of all; an abstract class takes longer to ask
+            return field(b"\x2a", b"".join([field(b"\x0a", _any(item)) for item in value]))
         case Mapping():
             return field(b"\x32", b"".join(b"\x0a" + _pair(str(key), item) for key, item in value.items()))
     raise TypeError(f"{type(value).__name__} is no attribute value")
@@ -169,6 +173,12 @@ def field(tag: bytes, payload: bytes) -> bytes:
     """A field whose length is told."""
     size = len(payload)
     return tag + (_ONE_BYTE[size] if size < 0x80 else _varint(size)) + payload
+
+
+def _int64(number: int) -> bytes:
+    if not -_INT64 <= number < _INT64:
+        raise ValueError(f"{number} has more than 64 bits")
+    return _varint(number & _UINT64)
 
 
 def _varint(number: int) -> bytes:
@@ -185,7 +195,3 @@ def _varint(number: int) -> bytes:
 
 
 _ONE_BYTE = tuple(bytes((number,)) for number in range(0x80))
-# Pairs that come again, encoded. Apart, for 1 and True are the same to a dict.
-_TEXTS: dict[tuple[str, object], bytes] = {}
-_INTS: dict[tuple[str, object], bytes] = {}
-_BOOLS: dict[tuple[str, object], bytes] = {}

@@ -220,9 +220,9 @@ def _stand_back(records: int) -> None:
 
 def _still_open(items: Sequence[Item]) -> list[OpenSpan]:
     """What began, or went on, and has not ended: each once, as it was noted last."""
-    ended = {item.context.span_id for item in items if isinstance(item, ReadableSpan) and item.context}
-    notes = {item.span.context.span_id: item for item in items if isinstance(item, OpenSpan) and item.span.context}
-    return [note for span_id, note in notes.items() if span_id not in ended]
+    notes = {id(item.span): item for item in items if isinstance(item, OpenSpan)}
+    ended = {context.span_id for item in items if isinstance(item, ReadableSpan) and (context := item.context)}
+    return [note for note in notes.values() if (context := note.span.context) and context.span_id not in ended]
 
 
 @dataclass(slots=True)

@@ -58,6 +58,14 @@ def test_a_span_is_what_the_sdk_would_send(span: ReadableSpan) -> None:
     assert SpanMessage.FromString(span_bytes(span, dict(span.attributes or {}))) == expected
 
 
+def test_values_that_are_equal_and_of_other_types_or_sizes_stay_apart_under_one_key() -> None:
+    values = [1, True, 1.0, "1", 0, False, 0.0, -0.0, "", 127, 128, 16_384, -1, (1 << 63) - 1, -(1 << 63), ("1",)]
+    for value in values * 2:
+        span = ReadableSpan("Turn 1", SpanContext(1, 2, is_remote=False), attributes={"key": value})
+        [expected] = encode_spans([span]).resource_spans[0].scope_spans[0].spans
+        assert SpanMessage.FromString(span_bytes(span, {"key": value})) == expected
+
+
 @pytest.mark.parametrize("value", ["\ud800", 1 << 63, object()], ids=["no Unicode", "too large", "no value at all"])
 def test_an_attribute_that_cannot_be_written_is_left_out_alone(
     value: AttributeValue, caplog: pytest.LogCaptureFixture
