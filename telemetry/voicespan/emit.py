@@ -123,13 +123,7 @@ class SessionSpans:
 
     def apply(self, operation: op.Operation, input_audio_s: float) -> None:
         """Carry out one operation of the lifecycle; `input_audio_s` is what has been sent so far, in seconds."""
-        match operation:
-            case op.StartConnection(index, at_ns):
-                name = c.LIVE_CONNECTION.format(index=index)
-                start: Attributes = {c.LF_TYPE: "span", **self._model.endpoint()}
-                self._connection, _ = self._open(name, SpanKind.CLIENT, self.context, at_ns, start)
-            case op.EndConnection():
-                self._end_connection(operation)
+        match operation:  # first what there is most of, and no event tells of
             case op.StartTurn(index, at_ns):
                 self._open_spans[index] = self._open_turn(index, at_ns)
                 if self._recorder:
@@ -140,6 +134,17 @@ class SessionSpans:
                 self._open_spans[operation.call_id] = self._open_tool(operation)
             case op.EndTool():
                 self._end_tool(operation)
+            case _:
+                self._apply_rare(operation, input_audio_s)
+
+    def _apply_rare(self, operation: op.Operation, input_audio_s: float) -> None:
+        match operation:
+            case op.StartConnection(index, at_ns):
+                name = c.LIVE_CONNECTION.format(index=index)
+                start: Attributes = {c.LF_TYPE: "span", **self._model.endpoint()}
+                self._connection, _ = self._open(name, SpanKind.CLIENT, self.context, at_ns, start)
+            case op.EndConnection():
+                self._end_connection(operation)
             case op.LooseUsage(usage=usage):
                 self._totals.add_cost(usage)
             case op.EndSession():

@@ -37,8 +37,6 @@ class SessionEvents:
     def apply(self, operation: op.Operation) -> None:
         """Tell one operation, if it is one that has an event."""
         match operation:
-            case op.StartTurn() | op.EndTurn() | op.StartTool() | op.EndTool():
-                pass  # what there is most of has none
             case op.StartConnection(index, at_ns) if index > 1:
                 self.tell(c.EVENT_RECONNECT, at_ns, {c.CONNECTION_INDEX: index})
             case op.EndConnection(connected=True):

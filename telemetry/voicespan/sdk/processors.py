@@ -117,7 +117,8 @@ def _session_id(span: ReadableSpan) -> str:
 
 
 def _is_sampled(span: ReadableSpan) -> bool:
-    return span.context is not None and span.context.trace_flags.sampled
+    of = span.context
+    return of is not None and of.trace_flags.sampled
 
 
 def _is_ours(span: ReadableSpan) -> bool:
