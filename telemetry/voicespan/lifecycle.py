@@ -205,7 +205,7 @@ class Lifecycle:
             case ev.TurnComplete():
                 self._on_turn_complete(event, now)
             case ev.ModelText(text):
-                self._answering(now).model_text.add(text)
+                self._answering(now).said(text)
             case ev.Thought():
                 self._answering(now)
             case ev.ActivityStart(origin):
@@ -220,7 +220,7 @@ class Lifecycle:
                 self._give_up_silent(now)
                 self._speech_ended_ns = max(now, self._speech_began_ns)  # who types speaks no more
                 self._words.at_ns = {StartSource.CLIENT_CONTENT: now}
-                self._words.text.add(text)
+                self._words.add(text)
             case ev.ToolCancelled(call_id):
                 self._end_tool(call_id, ev.ToolOutcome.CANCELLED, now)
             case ev.Grounded(searches):
@@ -298,7 +298,7 @@ class Lifecycle:
         else:
             self._give_up_silent(now)
             words = self._words
-        words.text.add(text)
+        words.add(text)
         words.spoken = True
         words.at_ns[StartSource.INPUT_TRANSCRIPTION] = now
 
@@ -342,17 +342,17 @@ class Lifecycle:
             and not turn.awaits_output
             and not turn.cause
         ):
-            turn.model_text.add(text)
+            turn.said(text)
             return
         nothing_new = not turn and not self._words.expect_answer and not self._words.tool_answer_due
         if nothing_new and (late := self._books.waiting_for_words()):
-            late.model_text.add(text)
+            late.said(text)
             return
         if not turn and self._speaking:
             # Nobody is answered before they are done: it is of an answer that was told.
             self._ops.append(op.Odd(now, Anomaly.LATE_TRANSCRIPT))
             return
-        self._answering(now).model_text.add(text)
+        self._answering(now).said(text)
 
     def _begin_turn(self, now: int) -> Turn:
         fallback = StartSource.FIRST_OUTPUT if self.audio_since_turn else StartSource.MODEL_INITIATED

@@ -16,35 +16,6 @@ MAX_GENERATIONS_IN_RECORD = 64
 # Bounds what one turn's transcript may hold in memory, in characters.
 MAX_TEXT = 64_000
 
-
-class Transcript:
-    """Text that arrives in pieces, joined as it is and bounded."""
-
-    __slots__ = ("_length", "_pieces")
-
-    def __init__(self) -> None:
-        self._pieces: list[str] | None = None
-        self._length = 0
-
-    def add(self, piece: str) -> None:
-        """Append a piece, up to the bound."""
-        piece = piece[: MAX_TEXT - self._length]
-        if piece:
-            if self._pieces is None:
-                self._pieces = []
-            self._pieces.append(piece)
-            self._length += len(piece)
-
-    def __bool__(self) -> bool:
-        return self._length > 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __str__(self) -> str:
-        return "".join(self._pieces or ()).strip()
-
-
 # Speech has some fifteen characters a second, less in scripts of syllables or words; nobody speaks twice as fast.
 FASTEST_CHARS_PER_S = 30
 # Shorter answers say too little of how fast they are spoken.
@@ -68,7 +39,7 @@ class Words:
     """What is known of the user's words for the turn that has not begun; times by what they were taken from."""
 
     at_ns: dict[StartSource, int] = field(default_factory=dict)
-    text: Transcript = field(default_factory=Transcript)
+    text: str = ""
     spoken: bool = False
     speech_ns: tuple[int, int] | None = None
     tool_answer_due: bool = False
@@ -76,12 +47,16 @@ class Words:
     @property
     def expect_answer(self) -> bool:
         """Whether the user said something; a microphone that was switched off, or a tool that answered, is no word."""
-        return bool(self.text) or not self.at_ns.keys() <= _NO_WORDS
+        return self.text != "" or not self.at_ns.keys() <= _NO_WORDS
 
     @property
     def newest_ns(self) -> int:
         """When the last of it was told."""
         return max(self.at_ns.values()) if self.at_ns else 0
+
+    def add(self, piece: str) -> None:
+        """More of their text, which is joined as it is and bounded."""
+        self.text += piece[: MAX_TEXT - len(self.text)]
 
     def go_on(self) -> None:
         """What was marked as the end was not."""
@@ -136,7 +111,7 @@ class Turn:
     source: StartSource
     start_ns: int
     words: Words
-    model_text: Transcript = field(default_factory=Transcript)
+    model_text: str = ""
     answer: Answer = field(default_factory=Answer)
     first_output_ns: int | None = None
     last_output_ns: int | None = None
@@ -182,6 +157,10 @@ class Turn:
         self.last_output_ns = now
         self.stalled_ns = None
         self.in_progress = False
+
+    def said(self, piece: str) -> None:
+        """More of the model's words, which are joined as they are and bounded."""
+        self.model_text += piece[: MAX_TEXT - len(self.model_text)]
 
     def voice_goes_on(self, event: ev.ModelAudio, now: int) -> bool:
         """A chunk of a voice that was heard already, in a generation that goes on; False where it is not that."""
@@ -269,9 +248,9 @@ class Turn:
     @property
     def cut_short(self) -> bool:
         """Whether there is far less of its audio than its words take to say, though nobody interrupted it."""
-        said = len(self.model_text)
+        chars = len(self.model_text)
         audio_s = self.answer.audio_s
-        return self.cause is None and said >= SENTENCE_CHARS and 0 < audio_s * FASTEST_CHARS_PER_S < said
+        return self.cause is None and chars >= SENTENCE_CHARS and 0 < audio_s * FASTEST_CHARS_PER_S < chars
 
     def end_ns(self, now: int) -> int:
         """The end of its generation, or of its last tool; `now` where neither was seen."""
@@ -312,8 +291,8 @@ class Turn:
             error_type=self.error_type,
             generations=self.generations,
             usage=self.usage,
-            user_text=str(self.words.text),
-            model_text=str(self.model_text),
+            user_text=self.words.text.strip(),
+            model_text=self.model_text.strip(),
             output_audio_s=answer.audio_s,
             latency=self.latency(),
             heard=answer.heard(self.interrupted_ns),

@@ -7,6 +7,7 @@ from voicespan import events as ev
 from voicespan import operations as op
 from voicespan.lifecycle import Lifecycle
 from voicespan.operations import EndReason, InterruptionCause, StartSource
+from voicespan.turns import MAX_TEXT
 
 
 def summary(story: str) -> list[str]:
@@ -245,6 +246,16 @@ def test_a_transcript_that_is_late_is_of_the_turn_that_lacks_it() -> None:
     assert late_answer.model_text == "answer"
     first, second = turns("MIC VAS I VAE A VAS I INT U TC VAE A GC U TC")
     assert (first.user_text, second.user_text) == ("spoken", "spoken")
+
+
+def test_what_is_kept_of_the_words_of_a_turn_is_bounded() -> None:
+    lifecycle, much = Lifecycle(), "x" * (MAX_TEXT - 1)
+    for event in (ev.InputTranscript(much), ev.InputTranscript("yz"), ev.OutputTranscript(much)):
+        lifecycle.step(event, 1)
+    lifecycle.step(ev.OutputTranscript("yz"), 2)
+    told = lifecycle.step(ev.SessionClosed(ev.Close(1000, "bye", "client")), 3)
+    [record] = [operation.record for operation in told if isinstance(operation, op.EndTurn)]
+    assert (record.user_text, record.model_text) == (f"{much}y", f"{much}y")
 
 
 def test_a_caller_who_hangs_up_while_the_model_is_dialled_is_no_error() -> None:
