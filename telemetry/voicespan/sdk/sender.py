@@ -92,8 +92,9 @@ class Sender:
         delay_s = FIRST_DELAY_S
         while True:
             self._wake.wait()
-            self._wake.clear()
-            last = self._stopping.wait(GATHER_S)
+            self._stopping.wait(GATHER_S)
+            self._wake.clear()  # for what is gathered; what is committed from now on wakes it again, as a stop does
+            last = self._stopping.is_set()
             try:
                 delay_s = self._drain(delay_s)
             except Exception as error:  # noqa: BLE001 - a broken store must not end the thread in silence
