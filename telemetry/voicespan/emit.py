@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from opentelemetry import trace
@@ -264,7 +265,7 @@ class SessionSpans:
                 return
             parts = [op.GenerationRecord(record.start_ns, record.end_ns)]
         if bill and not any(part.usage for part in parts) and not bill.estimated:
-            parts[-1] = parts[-1]._replace(usage=bill.usage)
+            parts[-1] = replace(parts[-1], usage=bill.usage)
         name = c.REALTIME_INFERENCE.format(model=self._model.name)
         for part in parts:
             last = part is parts[-1]

@@ -105,8 +105,12 @@ class ToolRecord(NamedTuple):
     result: Mapping[str, object] = MappingProxyType({})
 
 
-class GenerationRecord(NamedTuple):
-    """One stretch of the model's output, and what the provider reported while it was the latest."""
+@dataclass(slots=True)
+class GenerationRecord:
+    """One stretch of the model's output, and what the provider reported while it was the latest.
+
+    It grows until its turn is told; then nobody changes it.
+    """
 
     start_ns: int
     end_ns: int

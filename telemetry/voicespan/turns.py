@@ -91,19 +91,6 @@ class Tool:
 
 
 @dataclass(slots=True)
-class Generation:
-    """A stretch of a turn's output; `usage` is what was reported while it was the latest."""
-
-    start_ns: int
-    end_ns: int
-    usage: Usage | None = None
-
-    def record(self) -> op.GenerationRecord:
-        """As it is told."""
-        return op.GenerationRecord(self.start_ns, self.end_ns, self.usage)
-
-
-@dataclass(slots=True)
 class Turn:
     """A turn whose books are open. `usage` is booked, `report` is the current generation's."""
 
@@ -120,7 +107,7 @@ class Turn:
     cause: InterruptionCause | None = None
     generations: int = 0
     generating: bool = False
-    first_generations: list[Generation] = field(default_factory=list)
+    first_generations: list[op.GenerationRecord] = field(default_factory=list)
     tool_response_ns: int | None = None
     interrupting_response_ns: int | None = None
     tools: list[Tool] = field(default_factory=list)
@@ -150,7 +137,7 @@ class Turn:
             self.generated_ns = None
             self.book_report()
             if len(self.first_generations) < MAX_GENERATIONS_IN_RECORD:
-                self.first_generations.append(Generation(self._generation_start_ns(now), now))
+                self.first_generations.append(op.GenerationRecord(self._generation_start_ns(now), now))
         self._generated_until_ns = now
         if self.first_output_ns is None:
             self.first_output_ns = now
@@ -302,7 +289,7 @@ class Turn:
             spoken_input=self.words.spoken,
             searches=self.searches,
             finish_reason=self.finish_reason,
-            records=tuple([generation.record() for generation in self.first_generations]),
+            records=tuple(self.first_generations),
             tools=tuple([tool.record() for tool in self.tools]),
         )
 
