@@ -249,11 +249,10 @@ class Turn:
 
     def latency(self) -> op.Latency:
         """What the user waited for until the first audio, in parts; see `operations.Latency`."""
-        decided = self.start_ns
-        if self.source is StartSource.ACOUSTIC:
-            decided = self.words.at_ns.get(StartSource.SERVER_ACTIVITY_END, -1)
+        acoustic = self.source is StartSource.ACOUSTIC
+        decided = self.words.at_ns.get(StartSource.SERVER_ACTIVITY_END, -1) if acoustic else self.start_ns
         told = decided >= self.start_ns
-        endpointing_s = (decided - self.start_ns) / 1e9 if told and self.source is StartSource.ACOUSTIC else None
+        endpointing_s = (decided - self.start_ns) / 1e9 if told and acoustic else None
         first_ns = self.answer.first_ns
         if first_ns is None or not self.source.precedes_output:
             return op.Latency(endpointing_s)
@@ -294,10 +293,8 @@ class Turn:
         )
 
     def _end_reason(self) -> EndReason:
-        if self.cause is InterruptionCause.RETRACTED:
-            return EndReason.CANCELLED
         if self.cause is not None:
-            return EndReason.INTERRUPTED
+            return EndReason.CANCELLED if self.cause is InterruptionCause.RETRACTED else EndReason.INTERRUPTED
         if self.stalled or self.stall_kind is StallKind.EMPTY_TURN:
             return EndReason.STALLED
         return EndReason.COMPLETED
