@@ -33,21 +33,22 @@ _PRICE_KEYS = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prices:
-    """US dollars per token, by usage bucket, and where they were read. Compared by identity: a mapping has no hash."""
+    """US dollars per million tokens, by usage bucket, and whose. Compared by identity: a mapping has no hash."""
 
-    per_token: Mapping[str, float]
+    per_million: Mapping[str, float]
     source: str
     version: str
 
     def cost(self, usage: Usage, suffix: str = "") -> dict[str, float]:
         """US dollars by bucket, each name with `suffix`, and their sum as `total`."""
         parts = {
-            bucket + suffix: count * self.per_token[bucket]
+            bucket + suffix: count * self.per_million[bucket]
             for bucket, count in usage.buckets().items()
-            if bucket in self.per_token
+            if bucket in self.per_million
         }
         parts["total"] = sum(parts.values())
-        return parts
+        # Divided last: 0.0024 and not 0.0024000000000000002.
+        return {bucket: micro_usd / 1e6 for bucket, micro_usd in parts.items()}
 
 
 @lru_cache(maxsize=64)
@@ -63,9 +64,9 @@ def prices_of(model: str, on: date) -> Prices | None:
     except LookupError:
         return None
     price = found.get_prices(datetime.combine(on, time(), UTC))
-    per_token = {bucket: _per_token(price, bucket) for bucket in BUCKETS}
+    per_million = {bucket: _per_million(price, bucket) for bucket in BUCKETS}
     return Prices(
-        {bucket: usd for bucket, usd in per_token.items() if usd is not None},
+        {bucket: usd for bucket, usd in per_million.items() if usd is not None},
         source="genai-prices",
         version=__version__,
     )
@@ -79,7 +80,7 @@ def override_of(table: Mapping[str, Mapping[str, float]], model: str) -> Prices 
     if (own := table.get(model)) is None:
         return None
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
-    return Prices({bucket: usd / 1e6 for bucket, usd in own.items()}, source="settings", version=digest)
+    return Prices(own, source="settings", version=digest)
 
 
 def bare_name(model: str) -> str:
@@ -87,11 +88,11 @@ def bare_name(model: str) -> str:
     return model.rsplit("/", 1)[-1]
 
 
-def _per_token(price: ModelPrice, bucket: str) -> float | None:
+def _per_million(price: ModelPrice, bucket: str) -> float | None:
     plain = "input_mtok" if bucket in INPUT_BUCKETS else "output_mtok"
     for key in (_PRICE_KEYS.get(bucket), plain):
         usd_per_million = getattr(price, key, None) if key else None
         if usd_per_million is not None:
             # Tiered prices rise with the length of the prompt; Live has none, so the base is what applies.
-            return float(getattr(usd_per_million, "base", usd_per_million)) / 1e6
+            return float(getattr(usd_per_million, "base", usd_per_million))
     return None

@@ -54,7 +54,8 @@ class RunningTotals:
     def add_cost(self, usage: Usage) -> None:
         """Usage of no turn's."""
         if cost := cost_of(usage, self._model):
-            self.cost_usd = (self.cost_usd or 0.0) + cost.total
+            # A token costs some 1e-6; beyond 1e-12 a sum of floats has digits that nobody billed.
+            self.cost_usd = round((self.cost_usd or 0.0) + cost.total, 12)
 
     def attributes(self) -> Attributes:
         """As they stand on the session's span. Zeros are stated; a cost is only where one is known."""

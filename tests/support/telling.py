@@ -31,7 +31,7 @@ from voicespan.cost import Prices
 from voicespan.sdk.processors import IdentityProcessor
 
 IDENTITY = Identity("session-1", user_id="user-1", conversation_id="session-1", backend="simulator", tags=("voice",))
-PRICES = Prices({"input_text": 1e-6, "input_audio": 3e-6, "output_audio": 12e-6}, "test", "1")
+PRICES = Prices({"input_text": 1, "input_audio": 3, "output_audio": 12}, "test", "1")
 MODEL = Model("gemini-3.8-live", server_address="127.0.0.1", server_port=443, prices=PRICES)
 
 

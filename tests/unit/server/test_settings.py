@@ -93,7 +93,7 @@ def test_own_prices_go_before_the_list_and_name_their_table(monkeypatch: pytest.
     monkeypatch.setenv("VOICESPAN_PRICES", '{"gemini-3.8-live": {"input_audio": 2.5}}')
     upstream = connect_to(load_settings())
     assert upstream.model.prices is not None
-    assert dict(upstream.model.prices.per_token) == {"input_audio": 2.5e-6}
+    assert dict(upstream.model.prices.per_million) == {"input_audio": 2.5}
     assert upstream.model.prices.source == "settings"
     assert len(upstream.model.prices.version) == 12
     assert upstream.chat_model.prices is not None
