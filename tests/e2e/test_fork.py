@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.otlp_sink import OtlpHttpSink
+from voicespan.sdk.database import open_for_reading
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
 
@@ -37,6 +38,27 @@ else:
     os._exit(0)
 """
 
+WHILE_IT_WRITES = """
+import faulthandler, os, sys, time
+from pathlib import Path
+from voicespan.sdk.pipeline import configure
+
+pipeline = configure(Path(sys.argv[1]), service_version="1", set_global=False, environ={})
+tracer = pipeline.tracer_provider.get_tracer("t")
+for n in range(int(sys.argv[2])):
+    for _ in range(20):
+        tracer.start_span("the parent's").end()
+    time.sleep(n % 12 / 1000)  # the writer gathers for 5 ms, and then it writes
+    child = os.fork()
+    if not child:
+        faulthandler.dump_traceback_later(20, exit=True)
+        tracer.start_span("a child's").end()
+        os._exit(0 if pipeline.store.flush(15) else 1)
+    if status := os.waitpid(child, 0)[1]:
+        sys.exit(f"child {n} ended with {status}")
+sys.exit(0 if pipeline.shutdown(10) else 1)
+"""
+
 pytestmark = pytest.mark.e2e
 
 
@@ -61,3 +83,14 @@ def test_parent_and_child_each_tell_their_own_and_the_parents_death_is_noticed(t
             assert [lock.name for lock in tmp_path.glob("*.lock")] == [f"{path.name}.{store._owner.name}.lock"]
             os.kill(int(child), signal.SIGKILL)
             store.close()
+
+
+def test_a_child_never_waits_for_what_a_thread_of_its_parents_held(tmp_path: Path) -> None:
+    path, forks = tmp_path / "traces.db", 200
+    command = [sys.executable, "-c", WHILE_IT_WRITES, str(path), str(forks)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    with open_for_reading(path) as database:
+        counted = database.execute("SELECT name, count(*) FROM records GROUP BY name ORDER BY name").fetchall()
+    database.close()
+    assert counted == [("a child's", forks), ("the parent's", 20 * forks)]

@@ -118,6 +118,10 @@ class Store:
         for listener in self._fork_listeners:
             listener()
 
+    def locks(self) -> Collection[threading.Lock]:
+        """Each held by whoever uses a connection of this store's, in the order in which both may be taken."""
+        return dict.fromkeys((self._lock, self._read_lock))
+
     def on_fork(self, listener: Callable[[], None]) -> None:
         """Have `listener` called in a forked process when the store begins anew there."""
         self._fork_listeners.append(listener)
@@ -389,14 +393,29 @@ def size_on_disk(path: Path) -> int:
 # What a forked process must neither use nor close.
 _LEFT_TO_THE_PARENT: list[sqlite3.Connection] = []
 _STORES: weakref.WeakSet[Store] = weakref.WeakSet()
+# SQLite has locks for the whole process. A fork copies them as they stand: what a thread of the parent's held would be
+# held in the child for ever. So all our threads are out of SQLite while a process forks, or it has waited this long.
+FORK_WAITS_S = 1.0
+_HELD: list[threading.Lock] = []
+
+
+def _before_fork() -> None:
+    for store in _STORES:
+        _HELD.extend(lock for lock in store.locks() if lock.acquire(timeout=FORK_WAITS_S))
 
 
 def _after_fork() -> None:
+    while _HELD:
+        _HELD.pop().release()
+
+
+def _after_fork_in_child() -> None:
+    _after_fork()
     for store in _STORES:
         store.forked = True  # it begins anew with the first that is appended: most children tell nothing
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
 def _open(path: Path | None, synchronous: Synchronous) -> tuple[sqlite3.Connection, Owner, Path | None]:
