@@ -39,9 +39,9 @@ ESTIMATED = "_estimated"
 SPEECH, TEXT = "speech", "text"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Model:
-    """The model that answers, and where. `name` without a resource path. Compared by identity, which is quick."""
+    """The model that answers, and where. `name` without a resource path."""
 
     name: str
     provider: str = c.PROVIDER_GEMINI

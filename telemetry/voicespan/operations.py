@@ -201,7 +201,7 @@ class TurnRecord:
         return self._since_start(self.playback_ns[0] if self.playback_ns else None)
 
     def _since_start(self, at_ns: int | None) -> float | None:
-        if at_ns is None or self.source in _THE_OUTPUT:
+        if at_ns is None or not self.source.precedes_output:
             return None
         return (at_ns - self.start_ns) / 1e9
 

@@ -225,17 +225,15 @@ class VoiceSession:
     def _tell(operation: Operation, listener: Callable[[Operation], None]) -> None:
         listener(operation)
 
+    @guarded(default=None)
     def _emit(self, operation: Operation) -> None:
-        try:  # guarded here, as in `audio_sent`
-            context = self._spans.context_of(operation)
-            input_audio_s = self._recent.duration_s
-            self._spans.apply(operation, input_audio_s)
-            if self._metrics:
-                self._metrics.apply(operation, context, input_audio_s)
-            if isinstance(operation, EndSession):
-                self._recent.clear()  # tens of kilobytes, which are not to wait for whoever still holds the session
-        except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
-            report(error)
+        context = self._spans.context_of(operation)
+        input_audio_s = self._recent.duration_s
+        self._spans.apply(operation, input_audio_s)
+        if self._metrics:
+            self._metrics.apply(operation, context, input_audio_s)
+        if isinstance(operation, EndSession):
+            self._recent.clear()  # tens of kilobytes, which are not to wait for whoever still holds the session
 
     def close(self, close: Close, error_type: str | None = None) -> None:
         """The call is over: everything that is open ends. Later events are ignored."""

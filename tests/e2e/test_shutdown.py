@@ -190,6 +190,11 @@ def workers_of(pid: int) -> set[int]:
     return {child for child in children_of(pid) if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()}
 
 
+async def two_workers_of(server: ServerProcess) -> set[int]:
+    await until(lambda: len(workers_of(server.process.pid)) == 2, "no two workers")
+    return workers_of(server.process.pid)
+
+
 def runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -201,8 +206,7 @@ async def test_workers_end_with_their_supervisor_and_bring_their_spans_out(
     environ: dict[str, str], receiver: OtlpHttpSink
 ) -> None:
     with ServerProcess(environ, "--workers", "2") as server:
-        await until(lambda: len(workers_of(server.process.pid)) == 2, "no two workers")
-        workers = workers_of(server.process.pid)
+        workers = await two_workers_of(server)
         async with call(server.voice_url) as caller:
             await ask(caller)
             assert await asyncio.to_thread(server.signal, signal.SIGTERM) == 0  # uvicorn's own
@@ -217,8 +221,7 @@ async def test_a_second_signal_to_the_supervisor_ends_workers_that_wait_for_call
     environ: dict[str, str], receiver: OtlpHttpSink
 ) -> None:
     with ServerProcess({**environ, "VOICESPAN_DRAIN_S": "600"}, "--workers", "2") as server:
-        await until(lambda: len(workers_of(server.process.pid)) == 2, "no two workers")
-        workers = workers_of(server.process.pid)
+        workers = await two_workers_of(server)
         async with call(server.voice_url) as caller:
             await ask(caller)
             await asyncio.to_thread(receiver.spans.wait_for, lambda spans: any(s.name == "Turn 1" for s in spans))
@@ -232,8 +235,7 @@ async def test_a_supervisor_that_looks_only_twice_a_second_counts_signals_that_c
     environ: dict[str, str],
 ) -> None:
     with ServerProcess({**environ, "VOICESPAN_DRAIN_S": "600"}, "--workers", "2") as server:
-        await until(lambda: len(workers_of(server.process.pid)) == 2, "no two workers")
-        workers = workers_of(server.process.pid)
+        workers = await two_workers_of(server)
         async with call(server.voice_url) as caller:
             await ask(caller)
             server.process.send_signal(signal.SIGHUP)  # asks for nothing that is still to be had
@@ -244,8 +246,7 @@ async def test_a_supervisor_that_looks_only_twice_a_second_counts_signals_that_c
 
 async def test_workers_whose_supervisor_was_killed_end_too(environ: dict[str, str], receiver: OtlpHttpSink) -> None:
     with ServerProcess(environ, "--workers", "2") as server:
-        await until(lambda: len(workers_of(server.process.pid)) == 2, "no two workers")
-        workers = workers_of(server.process.pid)
+        workers = await two_workers_of(server)
         async with call(server.voice_url) as caller:
             await ask(caller)
             server.process.kill()
