@@ -8,13 +8,13 @@ import os
 import platform
 import signal
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commit import commit
 from benchmarks.relay import wire
 from benchmarks.relay.processes import KINDS, PICOWS, SDK, UNTOLD, VOICESPAN, BenchError, Kind, LoadProcess, relay
 
@@ -256,12 +256,6 @@ def in_ms(figures: dict[str, Any]) -> str:
         f"{way} p50 {figures[way + '_us']['p50'] / 1e3:.2f} p99 {figures[way + '_us']['p99'] / 1e3:.2f} ms"
         for way in ("up", "down")
     )
-
-
-def commit() -> str:
-    """What was measured."""
-    known = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return known.stdout.strip() or os.environ.get("VOICESPAN_COMMIT", "unknown")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.telemetry.line import Line, dial, turn
-from benchmarks.telemetry.measure import Added, added
+from benchmarks.telemetry.measure import Added
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -104,4 +104,4 @@ async def by_the_sdk(noted: Noted, endpoint: str, blocks: int, count: int, apart
             taken.append(time.process_time() - began)
     tracing.shutdown()
     measuring.shutdown()
-    return added(on, off, count)
+    return Added(on, off, count)

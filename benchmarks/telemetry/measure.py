@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import statistics
 import subprocess
 import sys
@@ -72,23 +71,32 @@ def instrumented(running: Pipeline) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Added:
-    """Seconds of CPU that instrumentation adds to one thing.
+    """Seconds of CPU that many short blocks of `count` things each took, with instrumentation and as many without.
 
-    Other programs can only make a block of work slower, so what counts is the lowest tenth of many short blocks with
-    instrumentation less that of as many without, taken in turn; the medians show how busy the machine was.
+    Other programs can only make a block slower, so what counts is the lowest tenth of those with it less that of those
+    without; the medians show how busy the machine was.
     """
 
-    lowest: float
-    median: float
+    on: Sequence[float]
+    off: Sequence[float]
+    count: int
 
+    def __add__(self, other: Added) -> Added:
+        """The blocks of both, which are of as many things."""
+        return Added([*self.on, *other.on], [*self.off, *other.off], self.count)
 
-def added(on: Sequence[float], off: Sequence[float], count: int) -> Added:
-    """Of blocks of `count` things each."""
+    @property
+    def lowest(self) -> float:
+        """Seconds that instrumentation adds to one thing."""
+        return self._each(lambda blocks: sorted(blocks)[len(blocks) // 10])
 
-    def of(rank: Callable[[Sequence[float]], float]) -> float:
-        return (rank(on) - rank(off)) / count
+    @property
+    def median(self) -> float:
+        """The same of the median blocks."""
+        return self._each(statistics.median)
 
-    return Added(of(lambda blocks: sorted(blocks)[len(blocks) // 10]), of(statistics.median))
+    def _each(self, rank: Callable[[Sequence[float]], float]) -> float:
+        return (rank(self.on) - rank(self.off)) / self.count
 
 
 async def frames(line: Line, blocks: int, count: int) -> Added:
@@ -104,7 +112,7 @@ async def frames(line: Line, blocks: int, count: int) -> Added:
                 await session.send_realtime_input(audio=FRAME)
             on.append(time.thread_time() - between)
             off.append(between - began)
-    return added(on, off, count)
+    return Added(on, off, count)
 
 
 async def messages(line: Line, blocks: int, count: int) -> Added:
@@ -122,7 +130,7 @@ async def messages(line: Line, blocks: int, count: int) -> Added:
                 await session._receive()
             on.append(time.thread_time() - between)
             off.append(between - began)
-    return added(on, off, count)
+    return Added(on, off, count)
 
 
 async def turns(line: Line, running: Pipeline, blocks: int, count: int, apart_s: float) -> Added:
@@ -142,7 +150,7 @@ async def turns(line: Line, running: Pipeline, blocks: int, count: int, apart_s:
                     await asyncio.sleep(apart_s)
                 waiting_s = await asyncio.to_thread(everything_out, running)
                 taken.append(time.process_time() - began - waiting_s)
-    return added(on, off, count)
+    return Added(on, off, count)
 
 
 def everything_out(running: Pipeline) -> float:
@@ -180,9 +188,3 @@ def kib_per_session(sessions: int, turns_each: int) -> float:
                 return (asyncio.run(held(line, running)) - without) / sessions
         finally:
             tracemalloc.stop()
-
-
-def commit() -> str:
-    """What was measured."""
-    known = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return known.stdout.strip() or os.environ.get("VOICESPAN_COMMIT", "unknown")
