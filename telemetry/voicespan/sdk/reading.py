@@ -123,7 +123,7 @@ class TraceReader:
             " ORDER BY start_ns, end_ns DESC",
             (trace_id,),
         ).fetchall()
-        return [_decode(row[0]) for row in rows]
+        return [decode(row[0]) for row in rows]
 
     def _root_name(self, trace_id: str) -> str:
         row = self.database.execute(
@@ -139,7 +139,8 @@ def entry_of(spans: list[StoredSpan]) -> StoredSpan | None:
     return next((span for span in spans if span.attributes.get(c.ENTRY)), None)
 
 
-def _decode(body: bytes) -> StoredSpan:
+def decode(body: bytes) -> StoredSpan:
+    """A span as it is stored, or noted in the journal."""
     span = Span.FromString(body)
     return StoredSpan(
         trace_id=span.trace_id.hex(),

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from voicespan.sdk.reading import StoredSpan, TraceReader, reader_of
+from voicespan import conventions as c
+from voicespan.sdk.reading import StoredSpan, TraceReader, decode, reader_of
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
 
@@ -146,11 +147,13 @@ class SessionReader:
         return StoredSession(*row) if row else None
 
     def of_user(self, user_id: str) -> list[str]:
-        """The ids of a user's sessions, the oldest first."""
-        rows = self._database.execute(
+        """The ids of a user's sessions, the oldest first, then those of whose calls none has ended yet."""
+        ended = self._database.execute(
             "SELECT session_id FROM sessions WHERE user_id = ? GROUP BY session_id ORDER BY min(start_ns)", (user_id,)
         )
-        return [row[0] for row in rows]
+        noted = self._database.execute("SELECT session_id, body FROM open_spans ORDER BY session_id")
+        open_ = [session_id for session_id, body in noted if decode(body).attributes.get(c.USER_ID) == user_id]
+        return list(dict.fromkeys([*(row[0] for row in ended), *open_]))
 
     def running(self, session_id: str) -> bool:
         """Whether a call of the session has not ended."""

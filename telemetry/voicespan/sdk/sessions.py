@@ -47,6 +47,8 @@ VOICE: Final = "voice"
 TEXT: Final = "text"
 _KINDS: Final = {c.WEBSOCKET_SESSION: VOICE, c.CHAT: TEXT}
 _COLUMNS: Final = 19
+# What nobody counts, and no number is: SQLite's end at 2**63.
+_TOO_MANY: Final = 1e15
 
 Row = tuple[str | int | float | None, ...]
 
@@ -110,9 +112,9 @@ def _number(value: AnyValue | None) -> float | None:
     if value is None:
         return None
     match value.WhichOneof("value"):
-        case "int_value":
+        case "int_value" if abs(value.int_value) < _TOO_MANY:
             return float(value.int_value)
-        case "double_value":
+        case "double_value" if abs(value.double_value) < _TOO_MANY:
             return value.double_value
         case _:
             return None
@@ -126,4 +128,5 @@ def _numbers(value: AnyValue | None) -> dict[str, float]:
         return {}
     if not isinstance(found, dict):
         return {}
-    return {str(name): number for name, number in found.items() if isinstance(number, int | float)}
+    numbers = {str(name): number for name, number in found.items() if isinstance(number, int | float)}
+    return {name: number for name, number in numbers.items() if abs(number) < _TOO_MANY}

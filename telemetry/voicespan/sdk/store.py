@@ -256,10 +256,14 @@ class Store:
         with self._lock:
             # What is deleted is overwritten too.
             self._tables.database.execute("PRAGMA secure_delete=ON")
-        with self._transaction() as tables:
-            deleted = tables.delete_session(session_id)
+        try:
+            with self._transaction() as tables:
+                tables.database.execute("BEGIN IMMEDIATE")  # or what fails leaves half of it done
+                deleted = tables.delete_session(session_id)
+        finally:
+            with self._lock, suppress(sqlite3.Error):
+                self._tables.database.execute("PRAGMA secure_delete=OFF")
         with self._lock, suppress(sqlite3.Error):
-            self._tables.database.execute("PRAGMA secure_delete=OFF")
             # The write-ahead log still has it. Where somebody reads just now, a later checkpoint does this.
             self._tables.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         for signal in self._send:
@@ -289,16 +293,16 @@ class Store:
         if batch.tables is not self._reading:
             return  # the file turned out to be damaged meanwhile
         with self._transaction(Counter({batch.signal: -len(batch.ids)})) as tables:
-            tables.accept(batch.ids)
+            tables.accept(batch)
             if batch.signal is Signal.MEDIA:
-                tables.delete(batch.ids)  # large, and of no use here
+                tables.delete(batch)  # large, and of no use here
 
     def rejected(self, batch: Batch, reason: str) -> None:
         """The receiver will never take them: set them aside with its reason."""
         if batch.tables is not self._reading:
             return  # the file turned out to be damaged meanwhile
         with self._transaction(Counter({batch.signal: -len(batch.ids)})) as tables:
-            tables.reject(batch.ids, reason)
+            tables.reject(batch, reason)
 
     def queued(self, signal: Signal) -> int:
         """How many records of a signal wait to be sent, counted anew."""

@@ -23,6 +23,12 @@ PRUNE_STEP_RECORDS = 200
 # Of one statement. One is kept for each number of rows that came, with a KiB and a half for each of its rows: with up
 # to 256 rows they took 10 MB of a busy process. More statements of fewer rows cost no more.
 MAX_ROWS = 8
+# SQLite gives the id of the newest record again where that was deleted, as a session's may be while a sender has it:
+# by its end it is told from another's.
+_STILL_THERE = (
+    "SELECT r.id FROM json_each(?) sent CROSS JOIN records r"
+    " ON r.id = json_extract(sent.value, '$[0]') AND r.end_ns = json_extract(sent.value, '$[1]')"
+)
 T = TypeVar("T")
 
 
@@ -33,6 +39,7 @@ class Batch:
     tables: Tables
     signal: Signal
     ids: Sequence[int]
+    ends_ns: Sequence[int]
     request: bytes
     oldest_s: int
 
@@ -136,14 +143,14 @@ class Tables:
         if signal is Signal.MEDIA:
             return self._next_upload()
         rows = self.database.execute(
-            "SELECT r.id, resource.body, scope.body, r.body, coalesce(r.written_s, r.end_ns / 1000000000)"
+            "SELECT r.id, resource.body, scope.body, r.body, r.end_ns, coalesce(r.written_s, r.end_ns / 1000000000)"
             " FROM outbox o JOIN records r ON r.id = o.record"
             " JOIN envelopes resource ON resource.id = r.resource JOIN envelopes scope ON scope.id = r.scope"
             " WHERE o.owner = ? AND o.signal = ? AND o.rejected IS NULL ORDER BY o.record LIMIT ?",
             (self._owner, signal, max_records),
         )
         size = 0
-        taken: list[tuple[int, bytes, bytes, bytes, int]] = []
+        taken: list[tuple[int, bytes, bytes, bytes, int, int]] = []
         for row in rows:
             size += len(row[3])
             if taken and size > max_bytes:
@@ -155,36 +162,34 @@ class Tables:
             request = b"[" + b",".join(row[3] for row in taken) + b"]"
         else:
             request = otlp.request(row[1:4] for row in taken)
-        return Batch(self, signal, [row[0] for row in taken], request, taken[0][4])
+        return Batch(self, signal, [row[0] for row in taken], [row[4] for row in taken], request, taken[0][5])
 
     def _next_upload(self) -> Batch | None:
         """Files go one by one."""
         row = self.database.execute(
-            "SELECT r.id, r.trace_id, r.span_id, r.name, r.body, coalesce(r.written_s, r.end_ns / 1000000000)"
+            "SELECT r.id, r.end_ns, r.trace_id, r.span_id, r.name, r.body, coalesce(r.written_s, r.end_ns / 1000000000)"
             " FROM outbox o JOIN records r ON r.id = o.record"
             " WHERE o.owner = ? AND o.signal = ? AND o.rejected IS NULL ORDER BY o.record LIMIT 1",
             (self._owner, Signal.MEDIA),
         ).fetchone()
         if row is None:
             return None
-        record, trace_id, span_id, side, content, written_s = row
-        return Batch(self, Signal.MEDIA, [record], Upload(trace_id, span_id, side, content).encode(), written_s)
+        record, end_ns, trace_id, span_id, side, content, written_s = row
+        request = Upload(trace_id, span_id, side, content).encode()
+        return Batch(self, Signal.MEDIA, [record], [end_ns], request, written_s)
 
-    def accept(self, ids: Sequence[int]) -> None:
+    def accept(self, batch: Batch) -> None:
         """A receiver has them."""
-        self.database.execute(
-            "DELETE FROM outbox WHERE record IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),)
-        )
+        self.database.execute(f"DELETE FROM outbox WHERE record IN ({_STILL_THERE})", (_sent(batch),))
 
-    def delete(self, ids: Sequence[int]) -> None:
+    def delete(self, batch: Batch) -> None:
         """Records that wait for nothing any more."""
-        self.database.executemany("DELETE FROM records WHERE id = ?", [(record,) for record in ids])
+        self.database.execute(f"DELETE FROM records WHERE id IN ({_STILL_THERE})", (_sent(batch),))
 
-    def reject(self, ids: Sequence[int], reason: str) -> None:
+    def reject(self, batch: Batch, reason: str) -> None:
         """No receiver will have them: set aside with the reason."""
         self.database.execute(
-            "UPDATE outbox SET rejected = ? WHERE record IN (SELECT value FROM json_each(?))",
-            (reason, json.dumps(list(ids))),
+            f"UPDATE outbox SET rejected = ? WHERE record IN ({_STILL_THERE})", (reason, _sent(batch))
         )
 
     def count_queued(self, signal: Signal) -> int:
@@ -328,6 +333,11 @@ class Tables:
             for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
+
+
+def _sent(batch: Batch) -> str:
+    """What `_STILL_THERE` looks for."""
+    return json.dumps(list(zip(batch.ids, batch.ends_ns, strict=True)))
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

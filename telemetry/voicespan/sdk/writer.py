@@ -59,6 +59,25 @@ class Work:
                 if record.span_id in noted:
                     self.ended.add((record.trace_id, record.span_id))
 
+    def take_one(self) -> Work:
+        """The first of it: a record and what ends with that, else an open span, or what is left."""
+        if self.records:
+            record = self.records.pop(0)
+            ended = self.ended & {(record.trace_id, record.span_id)}
+            self.ended -= ended
+            return Work([record], {}, ended)
+        if self.opened:
+            span_id = next(iter(self.opened))
+            return Work([], {span_id: self.opened.pop(span_id)})
+        ended, self.ended = self.ended, set()
+        return Work([], {}, ended)
+
+    def put_back(self, one: Work) -> None:
+        """What was taken could not be written yet."""
+        self.records[:0] = one.records
+        self.opened = {**one.opened, **self.opened}
+        self.ended |= one.ended
+
 
 @dataclass(slots=True)
 class _Mark:
@@ -162,25 +181,51 @@ class Writer:
         committed = True
         try:
             if taken.work:
-                self._commit(taken.work)
+                committed = self._committed(taken)
         except sqlite3.OperationalError as error:  # locked by a stranger, or the disk is full: they wait
             if not self.failing:
                 self.failing = True
                 waiting = len(taken.work.records)
                 logger.warning("the store cannot be written (%s): %d records wait in memory", error, waiting)
             return False
-        except Exception as error:  # noqa: BLE001 - the thread outlives whatever else the file is up to
-            report_in_thread(error)
-            self._drop(len(taken.work.records))
-            committed = False
-        else:
-            self.failing = False
-            self._noted.update(taken.work.opened)
-            self._noted.difference_update(span_id for _, span_id in taken.work.ended)
+        self.failing = False
         for mark in taken.marks:
             mark.committed = committed
             mark.done.set()
         return True
+
+    def _committed(self, taken: _Pass) -> bool:
+        """Commit it together or, where that cannot be done, one by one: what cannot be stored is dropped alone.
+
+        Raises:
+            sqlite3.OperationalError: what is left of it is to be tried again.
+        """
+        if not taken.apart:
+            try:
+                self._commit_and_note(taken.work)
+            except sqlite3.OperationalError:
+                raise
+            except Exception:  # noqa: BLE001 - it is told of what it was that alone
+                taken.apart = True
+            else:
+                return True
+        while taken.work:
+            one = taken.work.take_one()
+            try:
+                self._commit_and_note(one)
+            except sqlite3.OperationalError:
+                taken.work.put_back(one)
+                raise
+            except Exception as error:  # noqa: BLE001 - the thread outlives whatever else the file is up to
+                report_in_thread(error)
+                self._drop(len(one.records))
+                taken.whole = False
+        return taken.whole
+
+    def _commit_and_note(self, work: Work) -> None:
+        self._commit(work)
+        self._noted.update(work.opened)
+        self._noted.difference_update(span_id for _, span_id in work.ended)
 
     def _encoded(self, items: Sequence[Item]) -> list[Record]:
         """Encode; what cannot be is dropped alone."""
@@ -231,3 +276,5 @@ class _Pass:
 
     work: Work
     marks: list[_Mark]
+    apart: bool = False
+    whole: bool = True

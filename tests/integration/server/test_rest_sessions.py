@@ -186,6 +186,12 @@ async def test_a_call_that_runs_is_not_deleted(served: Api) -> None:
     assert (await got(served, "/v1/sessions/s-1"))["turns"] == 2
 
 
+async def test_a_users_first_call_is_named_while_it_runs(served: Api) -> None:
+    tell(served, "s-1", CALL.removesuffix(" BYE"), user_id="u-new")
+    answer = await served.client.delete("/v1/users/u-new")
+    assert (answer.status_code, answer.json()["running"]) == (200, ["s-1"])
+
+
 async def test_reading_and_deleting_make_no_traces_and_feedback_makes_one(served: Api) -> None:
     tell(served, "s-1")
     for path in ("/v1/sessions", "/v1/sessions/s-1", "/v1/sessions/s-1/timeline", "/v1/usage", "/v1/traces"):

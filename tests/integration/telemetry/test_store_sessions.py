@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,11 +10,14 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.util.types import AttributeValue
 
+from support.stores import end_spans, names_in, waiting
 from support.story import events
 from support.telling import MODEL
 from voicespan import Identity, VoiceSession
 from voicespan.sdk.processors import IdentityProcessor, StoreProcessor
+from voicespan.sdk.records import Record
 from voicespan.sdk.scores import Scores
 from voicespan.sdk.session_reading import StoredSession, Wanted, sessions_of
 from voicespan.sdk.signals import Signal
@@ -136,11 +140,53 @@ def test_a_deleted_session_leaves_nothing_in_the_file(path: Path, store: Store) 
     assert b"u-2" in path.read_bytes()
 
 
+def test_a_session_that_is_deleted_while_a_sender_has_it_takes_nothing_of_anothers_with_it(store: Store) -> None:
+    """What comes next gets the ids of what was deleted; what then becomes of the batch is not about that."""
+    end_spans(store, "deleted", **{"session.id": "s-1"})
+    batch = waiting(store)
+    assert store.delete_session("s-1") == 1
+    end_spans(store, "another's")
+    assert waiting(store).ids == batch.ids
+    store.accepted(batch)
+    assert names_in(waiting(store)) == ["another's"]
+    store.rejected(batch, "HTTP 400")
+    assert names_in(waiting(store)) == ["another's"]
+
+
+def test_a_recording_that_is_deleted_while_a_sender_has_it_takes_nothing_of_anothers_with_it(path: Path) -> None:
+    with closing(Store(path, send={Signal.MEDIA, Signal.TRACES})) as store:
+        recording = Record(Signal.MEDIA, b"", b"", b"RIFF", "0" * 32, "0" * 16, "", "s-1", "input", 1, 1)
+        store.append(recording)
+        assert store.flush(5.0)
+        batch = store.next_batch(Signal.MEDIA, 1, 1 << 20)
+        assert batch is not None
+        store.delete_session("s-1")
+        end_spans(store, "another's")
+        store.accepted(batch)
+        assert names_in(waiting(store)) == ["another's"]
+
+
+def test_a_deletion_that_could_not_be_done_can_be_done_later(path: Path, store: Store) -> None:
+    tell(store, "s-1")
+    store._tables.database.execute("PRAGMA busy_timeout=20")
+    with closing(sqlite3.connect(path)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            store.delete_session("s-1")
+        stranger.rollback()
+    assert len(listed(store)) == 1
+    assert store.delete_session("s-1") > 0
+    assert listed(store) == []
+
+
 def test_a_session_with_a_call_that_goes_on_is_running(store: Store) -> None:
-    tell(store, "s-1", CALL.removesuffix(" BYE"))
+    tell(store, "s-1", CALL.removesuffix(" BYE"), user_id="u-1")
+    tell(store, "s-2", user_id="u-1")
     with sessions_of(store) as sessions:
         assert sessions.running("s-1")
         assert not sessions.running("s-2")
+        assert sessions.of_user("u-1") == ["s-2", "s-1"]
+        assert sessions.of_user("u-2") == []
 
 
 def test_a_store_of_schema_3_gets_the_rows_of_what_it_holds(path: Path) -> None:
@@ -157,8 +203,18 @@ def test_a_store_of_schema_3_gets_the_rows_of_what_it_holds(path: Path) -> None:
 def test_another_programs_span_of_the_same_name_does_no_harm(store: Store) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(StoreProcessor(store))
-    odd = {"voicespan.session.usage_details": "[", "voicespan.session.turns": "many", "session.id": "s-odd"}
-    provider.get_tracer("other").start_span("WebSocket Session", attributes=odd).end()
+    usage = '{"input_a": NaN, "input_b": 1e300, "input_c": 123456789012345678901234567890, "input_d": 5}'
+    odd: list[tuple[str, dict[str, AttributeValue]]] = [
+        ("WebSocket Session", {"voicespan.session.usage_details": "[", "voicespan.session.turns": "many"}),
+        ("WebSocket Session", {"voicespan.session.usage_details": usage, "voicespan.session.turns": math.inf}),
+        ("WebSocket Session", {"voicespan.session.tool_calls": 2**63 - 1, "voicespan.session.cost": math.nan}),
+        ("Chat", {"langfuse.observation.usage_details": usage}),
+    ]
+    for number, (name, attributes) in enumerate(odd):
+        start = {**attributes, "session.id": f"s-{number}"}
+        provider.get_tracer("other").start_span(name, attributes=start).end()
     assert store.flush(5.0)
-    [found] = listed(store)
-    assert (found.session_id, found.turns, found.cost_usd) == ("s-odd", 0, None)
+    found = {session.session_id: session for session in listed(store)}
+    assert [found[f"s-{n}"].turns for n in range(4)] == [0, 0, 0, 1]
+    assert [found[f"s-{n}"].input_tokens for n in range(4)] == [0, 5, 0, 5]
+    assert [found[f"s-{n}"].cost_usd for n in range(4)] == [None] * 4

@@ -11,6 +11,7 @@ from chaos.disk import small_disk
 from support.stores import end_spans, names_in, path, provider_of, store, waiting
 from voicespan.sdk.database import StoreError, open_for_writing
 from voicespan.sdk.reading import reader_of
+from voicespan.sdk.scores import Scores
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
 
@@ -78,6 +79,26 @@ def test_a_span_that_cannot_be_encoded_is_dropped_alone(store: Store, caplog: py
     assert store.flush(5)
     assert names_in(waiting(store)) == ["before", "after"]
     assert store.stats().dropped == 1
+
+
+def test_a_record_that_cannot_be_stored_is_dropped_alone(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(path, send=[Signal.TRACES, Signal.SCORES])
+    tracer = provider_of(store).get_tracer("voicespan")
+    session = tracer.start_span("WebSocket Session", attributes={"session.id": "s-1"})
+    assert store.flush(5)
+    tracer.start_span("before").end()
+    Scores(store).put("s-1-half", {"name": "half a character: \ud800", "value": 1, "sessionId": "s-1"})
+    tracer.start_span("Turn 1", attributes={"session.id": "s-1"}).end()
+    session.end()
+    tracer.start_span("begun", attributes={"session.id": "s-2"})
+    assert not store.flush(5), "not all of it"
+    assert names_in(waiting(store)) == ["before", "Turn 1", "WebSocket Session"]
+    assert (store.stats().written, store.stats().dropped) == (3, 1)
+    with store.locked() as database:
+        assert database.execute("SELECT session_id FROM open_spans").fetchall() == [("s-2",)]
+    end_spans(store, "after")
+    assert "surrogates not allowed" in caplog.text
+    store.close()
 
 
 def test_a_place_that_cannot_be_written_keeps_traces_in_memory(
