@@ -235,7 +235,7 @@ def _more_audio(size_bytes: int, mime_type: str | None) -> ev.ModelAudio:
 @lru_cache(maxsize=16)
 def _rate_hz(mime_type: str | None) -> int:
     rate = _RATE.search(mime_type or "")
-    return int(rate[1]) if rate else OUTPUT_RATE_HZ
+    return (int(rate[1]) if rate else 0) or OUTPUT_RATE_HZ
 
 
 def _seconds(duration: str | None) -> float | None:

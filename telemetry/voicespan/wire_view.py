@@ -67,7 +67,8 @@ def _value(name: str, value: Any) -> Any:
         return value
     if name == "data" and isinstance(value, str):
         return _decoded(value)
-    return Named(value) if isinstance(value, str) else view(value)
+    # Of one of google-genai's enumerations the value, where `str` would take the name of the class along.
+    return Named(str.__str__(value)) if isinstance(value, str) else view(value)
 
 
 def _decoded(text: str) -> bytes:

@@ -27,6 +27,7 @@ from voicespan.wire_view import View, view
 _RATE = re.compile(r"audio/pcm(?:.*rate=(\d+))?")
 _DEFAULT_RATE_HZ = 16_000
 _NONE_YET = "none yet"
+_UNKNOWN = object()
 
 
 class Unsent:
@@ -78,12 +79,13 @@ class Connection:
     # --- the connection ---------------------------------------------------------------------------------------------
 
     @guarded(default=None)
-    def connected(self, answer: types.LiveServerSetupComplete | None) -> None:
+    def connected(self, session: object) -> None:
         """The dial succeeded. google-genai takes an error in place of the setup's answer for a session too."""
+        answer = getattr(session, "setup_complete", _UNKNOWN)  # somebody's own object in a session's place
         if answer is None:
             self._session.feed(ev.Unreadable("no_setup_complete"))
         else:
-            self._session.feed(ev.Connected(answer.session_id))
+            self._session.feed(ev.Connected(getattr(answer, "session_id", None)))
 
     @guarded(default=None)
     def not_connected(self, error: BaseException) -> None:
@@ -172,6 +174,8 @@ class Connection:
                 pcm = blob.data
                 if type(pcm) is bytes:
                     self._audio_sent(pcm)
+                elif isinstance(pcm, bytearray):  # which the program may fill again
+                    self._audio_sent(bytes(pcm))
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
             report(error)
 
@@ -233,5 +237,5 @@ class Connection:
         found = _RATE.match(mime_type or "")
         if found:
             self._audio_type = mime_type
-            self._session.input_rate(int(found[1] or _DEFAULT_RATE_HZ))
+            self._session.input_rate(int(found[1] or 0) or _DEFAULT_RATE_HZ)
         return found is not None

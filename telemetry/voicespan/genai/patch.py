@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 from google.genai import live, types
@@ -33,22 +33,22 @@ class Patches:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._active = True
+        self.active = True
         self._replaced: list[tuple[type, str, object, object]] = []
         self._replace(live.AsyncLive, "connect", self._connect)
-        self._replace(live.AsyncSession, "_receive", _receive)
+        self._replace(live.AsyncSession, "_receive", functools.partial(_receive, self))
         self._replace(live.AsyncSession, "close", _close)
-        self._replace(live.AsyncSession, "send_realtime_input", _realtime_input)
+        self._replace(live.AsyncSession, "send_realtime_input", functools.partial(_realtime_input, self))
         for name, tell in (
             ("send", Connection.message),
             ("send_client_content", Connection.client_content),
             ("send_tool_response", Connection.tool_response),
         ):
-            self._replace(live.AsyncSession, name, functools.partial(_sending, tell))
+            self._replace(live.AsyncSession, name, functools.partial(_sending, self, tell))
 
     def undo(self) -> None:
         """Put the originals back, but not where somebody else has since replaced ours."""
-        self._active = False
+        self.active = False
         for owner, name, original, ours in self._replaced:
             if vars(owner).get(name) is ours:
                 setattr(owner, name, original)
@@ -66,7 +66,7 @@ class Patches:
         @functools.wraps(original)
         def connect(live_: live.AsyncLive, *args: Any, **kwargs: Any) -> Any:
             opened = original(live_, *args, **kwargs)
-            return self._watched(opened, live_, kwargs) if self._active and "model" in kwargs else opened
+            return self._watched(opened, live_, kwargs) if self.active and "model" in kwargs else opened
 
         return connect
 
@@ -89,9 +89,10 @@ class Patches:
         except BaseException as error:
             connection.not_connected(error)
             raise
-        connection.connected(session.setup_complete)
-        setattr(session, _CONNECTION, connection)
-        setattr(session, _LAST_WORD, _LastWord(connection))
+        connection.connected(session)
+        with suppress(AttributeError):  # somebody's own object in a session's place may take none
+            setattr(session, _CONNECTION, connection)
+            setattr(session, _LAST_WORD, _LastWord(connection))
         try:
             yield session
         except BaseException as error:
@@ -119,16 +120,20 @@ class _LastWord:
 
 def connection_of(session: live.AsyncSession) -> Connection | None:
     """What watches a session, while it is open; None for one that is not watched."""
-    connection: Connection | None = getattr(session, _CONNECTION, None)
-    return connection if connection is not None and connection.live else None
+    connection = getattr(session, _CONNECTION, None)
+    return connection if isinstance(connection, Connection) and connection.live else None  # a mock has any attribute
 
 
-def _receive(original: Callable[..., Awaitable[types.LiveServerMessage]]) -> Method:
+# Where somebody has replaced ours, `undo` leaves it inside of theirs, and what is instrumented anew goes around both:
+# then only the outer one tells.
+
+
+def _receive(patches: Patches, original: Callable[..., Awaitable[types.LiveServerMessage]]) -> Method:
     # `receive` and `start_stream` both wait here, so their generators stay google-genai's own.
     @functools.wraps(original)
     async def receive(self: live.AsyncSession) -> types.LiveServerMessage:
         connection = getattr(self, _CONNECTION, None)
-        if connection is None or not connection.live:
+        if connection is None or not (connection.live and patches.active):
             return await original(self)
         try:
             message = await original(self)
@@ -141,8 +146,8 @@ def _receive(original: Callable[..., Awaitable[types.LiveServerMessage]]) -> Met
     return receive
 
 
-def _realtime_input(original: Method) -> Method:
-    other = _sending(Connection.realtime_input, original)
+def _realtime_input(patches: Patches, original: Method) -> Method:
+    other = _sending(patches, Connection.realtime_input, original)
 
     @functools.wraps(original)
     async def send_realtime_input(self: live.AsyncSession, *args: Any, audio: Any = None, **kwargs: Any) -> Any:
@@ -152,17 +157,17 @@ def _realtime_input(original: Method) -> Method:
         if args or kwargs:
             return await original(self, *args, audio=audio, **kwargs)  # which takes one argument at a time
         connection = getattr(self, _CONNECTION, None)
-        if connection is not None and connection.live:
+        if connection is not None and connection.live and patches.active:
             connection.audio(audio)
         return await original(self, audio=audio)
 
     return send_realtime_input
 
 
-def _sending(tell: Tell, original: Method) -> Method:
+def _sending(patches: Patches, tell: Tell, original: Method) -> Method:
     @functools.wraps(original)
     async def send(self: live.AsyncSession, *args: Any, **kwargs: Any) -> Any:
-        connection = connection_of(self)
+        connection = connection_of(self) if patches.active else None
         unsent = tell(connection, kwargs) if connection else None
         if connection is None or unsent is None:
             return await original(self, *args, **kwargs)

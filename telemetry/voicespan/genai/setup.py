@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from google.genai import types
-from pydantic import ValidationError
 
 from voicespan import conventions as c
 from voicespan.attributes import Model
 from voicespan.cost import bare_name, prices_of
 from voicespan.gemini_sent import text_of
+from voicespan.wire_view import view
 
 
 class ApiClient(Protocol):
@@ -43,23 +43,25 @@ _NOTHING_SAID = Setup()
 
 
 def setup_of(config: object) -> Setup:
-    """Reads a LiveConnectConfig or its dict; one that google-genai will refuse says nothing."""
-    if isinstance(config, dict):
-        try:
-            config = types.LiveConnectConfig(**config)
-        except (ValidationError, TypeError):
-            return _NOTHING_SAID
-    if not isinstance(config, types.LiveConnectConfig):
+    """Reads a LiveConnectConfig or its dict; one that google-genai will refuse says nothing.
+
+    A dict is read as it is: to validate it would take what an iterator in it has to give, before google-genai does.
+    """
+    if not isinstance(config, (dict, types.LiveConnectConfig)):
         return _NOTHING_SAID
-    resumption, history = config.session_resumption, config.history_config
-    return Setup(
-        handle=resumption.handle if resumption else None,
-        resumable=resumption is not None,
-        instructions=text_of(config.system_instruction),
-        non_blocking=frozenset(_non_blocking(config.tools or ())),
-        seeds_history=bool(history and history.initial_history_in_client_content),
-        base_url=config.http_options.base_url if config.http_options else None,
-    )
+    asked = view(config)
+    try:
+        resumption, history, options = asked.session_resumption, asked.history_config, asked.http_options
+        return Setup(
+            handle=resumption.handle if resumption else None,
+            resumable=resumption is not None,
+            instructions=text_of(asked.system_instruction),
+            non_blocking=frozenset(_non_blocking(asked.tools)),
+            seeds_history=bool(history and history.initial_history_in_client_content),
+            base_url=options.base_url if options else None,
+        )
+    except (AttributeError, TypeError):
+        return _NOTHING_SAID
 
 
 def model_of(name: str, client: ApiClient, base_url: str | None) -> Model:
@@ -75,8 +77,12 @@ def _model(name: str, provider: str, base_url: str, on: date) -> Model:
     return Model(bare_name(name), provider, address.hostname, address.port or 443, prices_of(name, on))
 
 
-def _non_blocking(tools: Iterable[types.Tool | Callable[..., object] | object]) -> Iterable[str]:
-    for tool in tools:
-        for function in (tool.function_declarations if isinstance(tool, types.Tool) else None) or ():
+def _non_blocking(tools: object) -> Iterable[str]:
+    for tool in _listed(tools):  # functions and MCP sessions may be among them
+        for function in _listed(getattr(tool, "function_declarations", None)):
             if function.behavior == types.Behavior.NON_BLOCKING and function.name:
                 yield function.name
+
+
+def _listed(value: object) -> Iterable[Any]:
+    return value if isinstance(value, (list, tuple)) else ()

@@ -202,6 +202,12 @@ def test_what_a_program_sends(frame: dict[str, Any], expected: list[ev.Event]) -
     assert GeminiJson().sent(json.dumps(frame)) == expected
 
 
+def test_a_frame_may_hold_the_sdks_enumerations() -> None:
+    answer = {"id": "1", "response": {}, "scheduling": types.FunctionResponseScheduling.SILENT}
+    [event] = GeminiJson().sent({"tool_response": {"function_responses": [answer]}})
+    assert event == ev.ToolResponse("1", ev.ToolOutcome.OK, {}, scheduling="silent")
+
+
 def test_a_seed_of_history_is_no_word() -> None:
     wire = GeminiJson(seeds_history=True)
     seed = {"clientContent": {"turns": [{"parts": [{"text": "Earlier."}]}], "turnComplete": True}}

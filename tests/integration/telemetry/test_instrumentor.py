@@ -8,6 +8,7 @@ from google.genai import types
 from opentelemetry import trace
 
 from support.fake_live import (
+    ANSWER,
     COMPLETE,
     GENERATED,
     MODEL,
@@ -157,6 +158,25 @@ async def test_audio_is_counted_at_its_own_rate(wire: Wire, recorder: Recorder, 
         await session.send_realtime_input(video=types.Blob(data=b"jpeg", mime_type="image/jpeg"))
     session_span = named(recorder.spans(), "WebSocket Session")
     assert session_span.attributes["voicespan.session.input_audio_duration"] == pytest.approx(2.0)
+
+
+async def test_sound_in_a_buffer_is_sound(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    instrument()
+    async with client().aio.live.connect(model=MODEL) as session:
+        await session.send_realtime_input(audio={"data": bytearray(PCM), "mime_type": "audio/pcm;rate=16000"})
+    session_span = named(recorder.spans(), "WebSocket Session")
+    assert session_span.attributes["voicespan.session.input_audio_duration"] == pytest.approx(0.02)
+
+
+async def test_a_rate_that_is_none_is_the_usual_one(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    instrument()
+    async with client().aio.live.connect(model=MODEL) as session:
+        await session.send_realtime_input(audio=types.Blob(data=PCM, mime_type="audio/pcm;rate=0"))
+        wire.last.push(*ANSWER)
+        await answer(session)
+    assert render_tree(recorder.spans()) == "WebSocket Session\n  Live Connection 1\n  Turn 1"
+    session_span = named(recorder.spans(), "WebSocket Session")
+    assert session_span.attributes["voicespan.session.input_audio_duration"] == pytest.approx(0.02)
 
 
 async def test_a_seed_of_history_expects_no_answer(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import inspect
 import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 from google.genai import errors, live, types
@@ -22,7 +24,8 @@ from support.fake_live import (
 )
 from support.instrumented import PCM, Instrument, answer, instrument, recorder, talk
 from support.received import render_tree
-from support.telling import Recorder
+from support.telling import Recorder, named
+from voicespan.instrumentor import session_of
 
 __all__ = ["instrument", "recorder", "wire"]
 
@@ -88,6 +91,66 @@ async def test_telemetry_that_fails_never_reaches_the_program(
 
     instrument(tracer_provider=Broken(shutdown_on_exit=False))
     assert len(await talk(wire)) == len(ANSWER)
+
+
+async def test_an_iterator_in_the_config_is_the_sdks_to_read(wire: Wire, instrument: Instrument) -> None:
+    instrument()
+    tools = iter([{"function_declarations": [{"name": "search_nearby"}]}])
+    async with client().aio.live.connect(model=MODEL, config={"tools": tools}):
+        pass
+    [setup] = wire.last.sent
+    assert setup["setup"]["tools"] == [{"functionDeclarations": [{"name": "search_nearby"}]}]
+
+
+async def test_somebodys_own_connect_may_bring_any_object(
+    recorder: Recorder, instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own:
+        __slots__ = ()
+
+    brought = Own()
+
+    @asynccontextmanager
+    async def connect(_: live.AsyncLive, **__: Any) -> AsyncIterator[Own]:
+        yield brought
+
+    monkeypatch.setattr(live.AsyncLive, "connect", connect)
+    instrument()
+    async with client().aio.live.connect(model=MODEL) as session:
+        assert session is brought
+        assert session_of(session) is None
+    assert {span.name: span.status for span in recorder.spans()} == {
+        "Live Connection 1": "UNSET",
+        "WebSocket Session": "UNSET",
+    }
+
+
+def test_a_mock_is_no_session_that_is_told() -> None:
+    assert session_of(MagicMock()) is None
+
+
+async def test_what_others_have_wrapped_is_told_once_when_instrumented_again(
+    wire: Wire, recorder: Recorder, instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def around(method: Any) -> Any:
+        async def theirs(self: AsyncSession, **kwargs: Any) -> Any:
+            return await method(self, **kwargs)
+
+        return theirs
+
+    instrumentor = instrument()
+    with monkeypatch.context() as others:
+        for name in ("_receive", "send_realtime_input", "send_client_content"):
+            others.setattr(AsyncSession, name, around(vars(AsyncSession)[name]))
+        instrumentor.uninstrument()
+        instrument()
+        await talk(wire)
+        instrumentor.uninstrument()
+    turn = named(recorder.spans(), "Turn 1").attributes
+    assert turn["voicespan.audio.input_duration"] == pytest.approx(0.02)
+    assert turn["voicespan.audio.output_duration"] == pytest.approx(0.2)
+    for name in ("_receive", "send_realtime_input", "send_client_content"):
+        setattr(AsyncSession, name, inspect.unwrap(vars(AsyncSession)[name]))
 
 
 async def test_beside_langsmiths_wrapper(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:

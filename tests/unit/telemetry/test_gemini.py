@@ -47,7 +47,8 @@ def test_one_message_may_say_many_things_and_output_comes_before_boundaries() ->
 
 
 @pytest.mark.parametrize(
-    ("mime", "seconds"), [("audio/pcm;rate=24000", 0.2), ("audio/pcm", 0.2), ("audio/pcm;rate=16000", 0.3)]
+    ("mime", "seconds"),
+    [("audio/pcm;rate=24000", 0.2), ("audio/pcm", 0.2), ("audio/pcm;rate=0", 0.2), ("audio/pcm;rate=16000", 0.3)],
 )
 def test_audio_has_the_length_that_its_rate_gives(mime: str, seconds: float) -> None:
     [audio] = translate(
