@@ -11,6 +11,7 @@ import pytest
 
 from support.otlp_sink import OtlpHttpSink
 from voicespan.sdk.database import open_for_reading
+from voicespan.sdk.owner import living_owners
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
 
@@ -59,6 +60,50 @@ for n in range(int(sys.argv[2])):
 sys.exit(0 if pipeline.shutdown(10) else 1)
 """
 
+THREADS_AT_ONCE = """
+import os, sys, threading
+from pathlib import Path
+from voicespan.sdk.pipeline import configure
+
+pipeline = configure(Path(sys.argv[1]), service_version="1", set_global=False, environ={})
+tracer = pipeline.tracer_provider.get_tracer("t")
+for n in range(int(sys.argv[2])):
+    if os.fork():
+        if status := os.wait()[1]:
+            sys.exit(f"child {n} ended with {status}")
+        continue
+    together = threading.Barrier(6)
+
+    def tell():
+        together.wait()
+        for _ in range(5):
+            tracer.start_span("a thread's").end()
+
+    threads = [threading.Thread(target=tell) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os._exit(0 if pipeline.shutdown(10) else 1)
+sys.exit(0 if pipeline.shutdown(10) else 1)
+"""
+
+A_CHILD_THAT_TELLS_NOTHING = """
+import os, sys, time
+from pathlib import Path
+from voicespan.sdk.pipeline import configure
+
+pipeline = configure(Path(sys.argv[1]), service_version="1", set_global=False, environ={})
+child = os.fork()
+if child:
+    os.wait() if sys.argv[2] == "ends" else None
+    print(child, flush=True)
+    sys.stdin.read()
+elif sys.argv[2] == "ends":
+    os._exit(0 if pipeline.shutdown(10) else 1)
+time.sleep(60)
+"""
+
 pytestmark = pytest.mark.e2e
 
 
@@ -94,3 +139,28 @@ def test_a_child_never_waits_for_what_a_thread_of_its_parents_held(tmp_path: Pat
         counted = database.execute("SELECT name, count(*) FROM records GROUP BY name ORDER BY name").fetchall()
     database.close()
     assert counted == [("a child's", forks), ("the parent's", 20 * forks)]
+
+
+def test_threads_of_a_child_that_tell_at_once_begin_one_store_and_lose_nothing(tmp_path: Path) -> None:
+    path, forks = tmp_path / "traces.db", 20
+    command = [sys.executable, "-c", THREADS_AT_ONCE, str(path), str(forks)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    with open_for_reading(path) as database:
+        assert database.execute("SELECT count(*) FROM records").fetchone() == (30 * forks,)
+    database.close()
+
+
+@pytest.mark.parametrize("what", ["ends", "stays"])
+def test_a_child_that_tells_nothing_neither_ends_its_parents_store_nor_outlives_it(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "traces.db"
+    command = [sys.executable, "-c", A_CHILD_THAT_TELLS_NOTHING, str(path), what]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert len(living_owners(path)) == 1, "the parent"
+        parent.kill()
+        parent.wait()
+        assert living_owners(path) == set()
+    if what == "stays":
+        os.kill(child, signal.SIGKILL)

@@ -87,12 +87,11 @@ class Store:
         self._bounds = bounds or Bounds()
         self._commit_listeners: list[tuple[Signal, Callable[[], None]]] = []
         self._fork_listeners: list[Callable[[], None]] = []
-        self._closed = False
+        self._closed = self._forked = False
         self._begin()
         _STORES.add(self)
 
     def _begin(self) -> None:
-        self.forked = False
         self._lock = threading.Lock()
         self._written = self._lost = self._recovered = self._since_prune = self._bytes_since_prune = 0
         self._queued: Counter[Signal] = Counter()
@@ -110,13 +109,25 @@ class Store:
         self._keep_house()
         self._writer = Writer(self._commit, self._keep_house)
 
+    def forked(self) -> None:
+        """In a forked process: nothing here may be used. It begins anew with the first that is appended, if any is."""
+        self._forked, self._begins, self._beginning = True, False, threading.RLock()
+        self._owner.leave_to_parent()  # or the parent would seem to live for as long as the child
+
     def _begin_in_child(self) -> None:
         """After a fork the thread is gone, and neither the lock nor SQLite's connection may be shared."""
-        _LEFT_TO_THE_PARENT.extend((self._tables.database, self._reading.database))
-        self._owner.leave_to_parent()
-        self._begin()
-        for listener in self._fork_listeners:
-            listener()
+        with self._beginning:
+            if not self._forked or self._begins:
+                return  # another thread was first; or it is this one, which logs what it meets
+            self._begins = True
+            try:
+                _LEFT_TO_THE_PARENT.extend((self._tables.database, self._reading.database))
+                self._begin()
+                for listener in self._fork_listeners:
+                    listener()
+                self._forked = False
+            finally:
+                self._begins = False
 
     def locks(self) -> Collection[threading.Lock]:
         """Each held by whoever uses a connection of this store's, in the order in which both may be taken."""
@@ -137,19 +148,21 @@ class Store:
 
         Never waits; beyond a bound the oldest is dropped and counted.
         """
-        if self.forked:
+        if self._forked:
             self._begin_in_child()
         self._writer.append(items)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until what was appended is committed; False where that took longer, or could not be done."""
-        return self._writer.flush(timeout_s)
+        return self._forked or self._writer.flush(timeout_s)
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Commit what was appended and let go of the file."""
         if self._closed:
             return
         self._closed = True
+        if self._forked:
+            return  # all of it is the parent's
         self._writer.stop(timeout_s)
         for lock, tables in ((self._read_lock, self._reading), (self._lock, self._tables)):
             with lock:
@@ -306,6 +319,8 @@ class Store:
 
     def queued(self, signal: Signal) -> int:
         """How many records of a signal wait to be sent, counted anew."""
+        if self._forked:
+            return 0
 
         def read() -> int:
             with self._lock:
@@ -416,7 +431,7 @@ def _after_fork() -> None:
 def _after_fork_in_child() -> None:
     _after_fork()
     for store in _STORES:
-        store.forked = True  # it begins anew with the first that is appended: most children tell nothing
+        store.forked()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
