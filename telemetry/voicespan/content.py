@@ -58,7 +58,11 @@ class Capture:
 
         What did not fit then stands as `{"beginning": the first of it, "more_characters": how many there were}`.
         """
-        text = to_json(redact_values(value, self._redacted))
+        try:
+            text = to_json(redact_values(value, self._redacted))
+        except Exception as error:  # noqa: BLE001 - a value of the program's may hold itself, or fail in any way
+            report(error)
+            text = to_json("[cannot be shown as JSON]")
         if len(text) <= MAX_FIELD:
             return text
         kept = MAX_FIELD // 2  # quotes in it are escaped once more

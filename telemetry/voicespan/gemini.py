@@ -57,7 +57,7 @@ class GeminiTranslator:
         if message.tool_call:
             found += [self._call(call) for call in message.tool_call.function_calls or ()]
         if message.tool_call_cancellation:
-            found += [ev.ToolCancelled(call_id) for call_id in message.tool_call_cancellation.ids or ()]
+            found += [ev.ToolCancelled(str(call_id)) for call_id in message.tool_call_cancellation.ids or ()]
         if interrupted:
             found.append(ev.Interrupted())
         if content and content.generation_complete:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Frame = str | bytes | Mapping[str, Any]
 
+# What reading a message comes upon where something in it is of another kind.
+_OTHER_SHAPE = (AttributeError, TypeError, ValueError)
+
 
 class GeminiJson:
     """One connection's frames: text, bytes or what JSON made of them, keys in either case.
@@ -45,7 +48,7 @@ class GeminiJson:
         try:
             # A view has the attributes that the translator reads.
             found = self._translator.events(cast("types.LiveServerMessage", View(message)))
-        except (AttributeError, TypeError, ValueError) as error:
+        except _OTHER_SHAPE as error:
             return [ev.Unreadable(type(error).__name__)]
         for event in found:
             if isinstance(event, ev.ToolCall):
@@ -53,8 +56,16 @@ class GeminiJson:
         return found
 
     def sent(self, frame: Frame) -> list[Event]:
-        """What a frame to the service says. Audio is no event: give each chunk of it to `VoiceSession.audio_sent`."""
-        message = View(_object(frame) or {})
+        """What a frame to the service says; one that the service will refuse says nothing.
+
+        Audio is no event: give each chunk of it to `VoiceSession.audio_sent`.
+        """
+        try:
+            return self._sent(View(_object(frame) or {}))
+        except _OTHER_SHAPE:
+            return []
+
+    def _sent(self, message: View) -> list[Event]:
         found: list[Event] = []
         if realtime := message.realtime_input:
             found += self._sender.realtime_input(realtime)
@@ -69,6 +80,6 @@ def _object(frame: Frame) -> Mapping[str, Any] | None:
     if isinstance(frame, (str, bytes)):
         try:
             frame = json.loads(frame) if frame else {}
-        except ValueError:
+        except (ValueError, RecursionError):  # nested deeper than Python goes
             return None
     return frame if isinstance(frame, Mapping) else None

@@ -82,6 +82,7 @@ class VoiceSession:
         # One wall-clock reading, then the monotonic clock: no duration in a trace can be bent by a clock that is set.
         self._epoch_ns = time_ns() - perf_counter_ns()
         self.began_ns = self.now_ns()
+        _check_rate(input_rate_hz)
         self._lifecycle = Lifecycle(stall_after_s)
         self.listener: Callable[[Operation], None] | None = None
         self._input_rate_hz = input_rate_hz
@@ -151,8 +152,10 @@ class VoiceSession:
         """The context to attach while a tool's handler runs; None for a call that is not open."""
         return self._spans.tool_context(call_id)
 
+    @guarded(default=None)
     def input_rate(self, rate_hz: int) -> None:
         """The audio that follows has another rate than was said at the start, or before."""
+        _check_rate(rate_hz)
         if rate_hz == self._input_rate_hz:
             return
         self._input_rate_hz = rate_hz
@@ -259,3 +262,8 @@ class VoiceSession:
     def _on_timer(self) -> None:
         self._timer = None
         self.feed(ev.Tick())
+
+
+def _check_rate(rate_hz: int) -> None:
+    if rate_hz <= 0:
+        raise ValueError(f"input_rate_hz must be the samples per second of the user's audio, got {rate_hz}")

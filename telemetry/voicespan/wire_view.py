@@ -16,6 +16,8 @@ _ALSO = {
     "response_token_count": ("candidatesTokenCount", "candidates_token_count"),
     "response_tokens_details": ("candidatesTokensDetails", "candidates_tokens_details"),
 }
+# What is used as text wherever it goes: anything else is another shape, and not for long spans to come upon.
+_TEXTS = frozenset({"text", "name", "id", "mime_type", "role"})
 # A program's own JSON, which is nobody's message.
 _OPAQUE = frozenset({"args", "response"})
 _STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -65,6 +67,8 @@ def _keys(name: str) -> tuple[str, ...]:
 def _value(name: str, value: Any) -> Any:
     if name in _OPAQUE:
         return value
+    if name in _TEXTS and value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} is no text")
     if name == "data" and isinstance(value, str):
         return _decoded(value)
     # Of one of google-genai's enumerations the value, where `str` would take the name of the class along.

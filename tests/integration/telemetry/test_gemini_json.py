@@ -130,7 +130,7 @@ def test_both_agree_on_any_message_in_either_case(sent: list[dict[str, Any]], ca
         assert wire.received(json.dumps(recased(message, cases))) == expected
 
 
-@pytest.mark.parametrize("frame", ["{", b"\xff\xfe\x00", "[]", "3"])
+@pytest.mark.parametrize("frame", ["{", b"\xff\xfe\x00", "[]", "3", "[" * 100_000])
 def test_a_frame_that_is_no_message_says_so(frame: str | bytes) -> None:
     assert GeminiJson().received(frame) == [ev.Unreadable("not_json")]
 
@@ -140,6 +140,33 @@ def test_a_frame_that_is_no_message_says_so(frame: str | bytes) -> None:
 )
 def test_a_message_of_another_shape_says_so(frame: dict[str, Any]) -> None:
     assert GeminiJson().received(frame) == [ev.Unreadable("AttributeError")]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"serverContent": {"inputTranscription": {"text": 5}}},
+        {"serverContent": {"modelTurn": {"parts": [{"text": ["a"]}]}}},
+        {"toolCall": {"functionCalls": [{"id": "1", "name": {"a": 1}}]}},
+    ],
+)
+def test_what_should_be_text_and_is_none_is_another_shape(frame: dict[str, Any]) -> None:
+    assert GeminiJson().received(frame) == [ev.Unreadable("TypeError")]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "{",
+        {"realtimeInput": "hello"},
+        {"clientContent": [1]},
+        {"toolResponse": {"functionResponses": [None]}},
+        {"toolResponse": {"functionResponses": [{"id": "1", "response": "two minutes"}]}},
+        {"toolResponse": {"functionResponses": [{"id": "1", "response": {}, "scheduling": 3}]}},
+    ],
+)
+def test_what_the_service_will_refuse_says_nothing(frame: str | dict[str, Any]) -> None:
+    assert GeminiJson().sent(frame) == []
 
 
 def test_an_empty_frame_says_nothing() -> None:

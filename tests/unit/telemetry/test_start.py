@@ -88,6 +88,47 @@ def test_an_id_that_langfuse_would_drop_is_refused() -> None:
         pass
 
 
+def test_a_rate_that_is_none_is_refused(
+    recorder: Recorder, providers: Providers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="samples per second"):
+        start_session("gemini-3.8-live", input_rate_hz=0, providers=providers)
+    monkeypatch.setenv("VOICESPAN_RAISE", "0")
+    session = start_session("gemini-3.8-live", providers=providers)
+    session.input_rate(0)  # in the midst of a call it is counted as an error, and the former rate holds
+    session.audio_sent(bytes(32_000))
+    session.close(Close(1000))
+    assert named(recorder.spans(), "WebSocket Session").attributes["voicespan.session.input_audio_duration"] == 1.0
+
+
+@pytest.mark.parametrize("frame", [None, "pcm"])
+def test_a_frame_that_is_no_bytes_is_left_out(
+    frame: object, recorder: Recorder, providers: Providers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOICESPAN_RAISE", "0")
+    session = start_session("gemini-3.8-live", providers=providers)
+    session.audio_sent(frame)  # type: ignore[arg-type]
+    session.audio_sent(bytes(32_000))
+    session.feed(ev.ModelAudio(0.5))
+    session.close(Close(1000))
+    assert render_tree(recorder.spans()) == "WebSocket Session\n  Turn 1"
+
+
+def test_what_cannot_be_json_costs_neither_its_tool_nor_its_turn(
+    recorder: Recorder, providers: Providers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOICESPAN_RAISE", "0")
+    itself: dict[str, object] = {}
+    itself["self"] = itself
+    session = start_session("gemini-3.8-live", capture=Capture(on_spans=True), providers=providers)
+    session.feed(ev.ToolCall("c-1", "look_up", itself))
+    session.feed(ev.ToolResponse("c-1", ev.ToolOutcome.OK, itself))
+    session.close(Close(1000))
+    spans = recorder.spans()
+    assert render_tree(spans) == "WebSocket Session\n  Turn 1\n    tool-look_up"
+    assert named(spans, "tool-look_up").attributes["gen_ai.tool.call.result"] == '"[cannot be shown as JSON]"'
+
+
 def test_in_a_tool_without_a_session_nothing_happens() -> None:
     with in_tool(None, "c-1"):
         assert not trace.get_current_span().get_span_context().is_valid
