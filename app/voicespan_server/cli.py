@@ -92,7 +92,7 @@ def serve(
     endpoint = endpoint_from_environment()  # a fault is told once here, not by every worker
     with _settled(host, port) as settings:
         typer.echo(  # a server has no need of rich
-            f"Voicespan on http://{settings.host}:{settings.port}: {settings.model} by {settings.chosen_backend}; "
+            f"Voicespan on {settings.address}: {settings.model} by {settings.chosen_backend}; "
             f"OTLP to {without_password(endpoint.url) if endpoint else 'nowhere'}, "
             f"traces in {settings.store_path if settings.store == 'on' else 'memory'}"
         )

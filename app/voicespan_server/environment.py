@@ -19,12 +19,15 @@ SECRETS = (
 )
 
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
 class SettingsError(Exception):
     """A setting cannot be used; one line that names it and says what to do."""
 
 
 def read_environment() -> None:
-    """Complete this process's environment by `.env` and by the secrets' files.
+    """Complete this process's environment by `.env`, by the secrets' files, and by what no proxy is for.
 
     Not only our own variables: OpenTelemetry and Langfuse read theirs from the environment.
 
@@ -33,6 +36,7 @@ def read_environment() -> None:
     """
     read_dotenv()
     _read_secret_files()
+    _spare_this_machine_the_proxy()
 
 
 def read_dotenv() -> None:
@@ -52,3 +56,14 @@ def _read_secret_files() -> None:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no text"
             raise SettingsError(f"{name}_FILE: {path} cannot be read: {reason}") from None
+
+
+def _spare_this_machine_the_proxy() -> None:
+    """No proxy has a way to this machine's loopback, where the simulator is, and mostly the server and the collector.
+
+    What names proxies often forgets that. Every library here reads `no_proxy`, and before NO_PROXY.
+    """
+    spared = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = [host.strip() for host in spared.split(",") if host.strip()]
+    if "*" not in hosts:
+        os.environ["no_proxy"] = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts)])

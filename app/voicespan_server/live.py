@@ -51,7 +51,7 @@ def connect_to(settings: Settings) -> Upstream:
     """The client for the chosen backend. Reaches nothing yet.
 
     Raises:
-        SettingsError: the simulator was chosen but nobody says where it is.
+        SettingsError: the simulator was chosen but nobody says where it is, or its certificate cannot be read.
     """
     backend = settings.chosen_backend
     client = genai.Client(**_client_arguments(settings))
@@ -81,7 +81,13 @@ def _client_arguments(settings: Settings) -> dict[str, Any]:
                 "VOICESPAN_SIMULATOR_URL and VOICESPAN_SIMULATOR_CA_FILE say where the simulator is: "
                 "run `voicespan serve`, which starts one, or set both"
             )
-        trust = ssl.create_default_context(cafile=str(settings.simulator_ca_file))
+        try:
+            trust = ssl.create_default_context(cafile=str(settings.simulator_ca_file))
+        except OSError as error:  # no such file, or none of certificates
+            raise SettingsError(
+                f"VOICESPAN_SIMULATOR_CA_FILE={str(settings.simulator_ca_file)!r} cannot be read: "
+                f"{error.strerror or error}"
+            ) from None
         return {
             "api_key": SIMULATOR_KEY,
             "vertexai": settings.simulator_dialect == "vertex",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,19 +28,30 @@ INSTRUCTIONS = (
 
 def default_store_path() -> Path:
     """`voicespan.db` in the user's data directory."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path("/")  # as Docker has it: a container's user may have no name, and then no home
+    data = os.environ.get("XDG_DATA_HOME") or home / ".local" / "share"
     return Path(data) / "voicespan" / "voicespan.db"
 
 
 class Settings(BaseSettings):
     """Everything that can be set, with its default."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        extra="ignore",
+        env_ignore_empty=True,
+        str_strip_whitespace=True,
+        # JSON, which limits and costs are told in, has no infinity.
+        allow_inf_nan=False,
+    )
 
     # the model
     backend: Backend = "auto"
-    model: str = "gemini-3.8-live"
-    chat_model: str = "gemini-3.8-flash"
+    model: str = Field(default="gemini-3.8-live", min_length=1)
+    chat_model: str = Field(default="gemini-3.8-flash", min_length=1)
     api_version: str = ""
     voice: str = ""
     instructions: str = INSTRUCTIONS
@@ -141,6 +153,37 @@ class Settings(BaseSettings):
         """The environment alone: files are in it by `read_environment`, and to look for them takes as long again."""
         return init_settings, env_settings
 
+    @field_validator(
+        "simulator_url",
+        "google_places_url",
+        "google_routes_url",
+        "photon_url",
+        "osrm_url",
+        "langfuse_base_url",
+        "langfuse_browser_url",
+    )
+    @classmethod
+    def _url(cls, url: str) -> str:
+        if url and not re.fullmatch(r"https?://[^\s/]\S*", url):
+            raise ValueError("is no URL such as https://host.example")
+        return url
+
+    @field_validator("gemini_api_key", "google_maps_api_key", "langfuse_secret_key")
+    @classmethod
+    def _key(cls, key: SecretStr | None) -> SecretStr | None:
+        # A header of HTTP takes nothing else, and what is pasted may have what nobody sees.
+        if key and not re.fullmatch(r"[!-~]*", key.get_secret_value()):
+            raise ValueError("is no key: there are spaces, line breaks or other than ASCII characters in it")
+        return key
+
+    @field_validator("store_path")
+    @classmethod
+    def _home(cls, path: Path) -> Path:
+        try:
+            return path.expanduser()  # there is no shell before a `.env`
+        except RuntimeError as error:
+            raise ValueError(str(error)) from None
+
     @field_validator("prices")
     @classmethod
     def _known_buckets(cls, prices: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -163,6 +206,12 @@ class Settings(BaseSettings):
         if bool(self.langfuse_public_key) != bool(self.langfuse_secret_key):
             raise ValueError("LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY go together: set both or neither")
         return self
+
+    @property
+    def address(self) -> str:
+        """Where the server is, for a browser on this machine."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
     @property
     def max_message_bytes(self) -> int:

@@ -74,9 +74,8 @@ def port(settings: Settings) -> Check:
 
 
 def _voicespan_at(settings: Settings) -> str | None:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
-        with urllib.request.urlopen(f"http://{host}:{settings.port}/healthz", timeout=2) as answer:
+        with urllib.request.urlopen(f"{settings.address}/healthz", timeout=2) as answer:
             told = json.load(answer)
     except (OSError, ValueError, urllib.error.URLError):
         return None

@@ -13,12 +13,12 @@ from pathlib import Path
 from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from voicespan import conventions as c
-from voicespan.sdk.endpoint import Endpoint, endpoint_from_environment
+from voicespan.sdk.endpoint import Endpoint, EndpointError, endpoint_from_environment
 from voicespan.sdk.langfuse_endpoint import langfuse_endpoint
 from voicespan.sdk.media import Media
 from voicespan.sdk.processors import IdentityLogProcessor, IdentityProcessor, StoreLogProcessor, StoreProcessor
@@ -100,9 +100,10 @@ def configure(
     Without a `store_path` what waits to be sent waits in memory, and is gone with the process.
 
     Raises:
-        EndpointError: an OTEL_EXPORTER_OTLP_* variable cannot be understood.
+        EndpointError: an OTEL_EXPORTER_OTLP_* variable, or OTEL_METRIC_EXPORT_INTERVAL, cannot be understood.
     """
     endpoints = _endpoints(environ)
+    readers = _metric_readers(environ)
     resource = Resource.create({SERVICE_VERSION: service_version})
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "voicespan"}))
@@ -117,7 +118,7 @@ def configure(
     logger_provider.add_log_record_processor(StoreLogProcessor(store))
     # The SDK's would work as hard for nobody.
     meter_provider: metrics.MeterProvider = metrics.NoOpMeterProvider()
-    if readers := _metric_readers(environ):
+    if readers:
         meter_provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
     if set_global:
         trace.set_tracer_provider(tracer_provider)
@@ -150,23 +151,24 @@ def _endpoints(environ: Mapping[str, str]) -> dict[Signal, Endpoint]:
 
 def _metric_readers(environ: Mapping[str, str]) -> list[MetricReader]:
     """Metrics go by the SDK's own exporter, where the variables that it reads name a receiver."""
-
-    def setting(name: str) -> str:
-        return environ.get(f"OTEL_EXPORTER_OTLP_METRICS_{name}") or environ.get(f"OTEL_EXPORTER_OTLP_{name}") or ""
-
-    exporter = environ.get("OTEL_METRICS_EXPORTER") or "otlp"
-    disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    if exporter == "none" or disabled or not setting("ENDPOINT"):
+    endpoint = endpoint_from_environment(environ, "metrics")
+    if endpoint is None:
         return []
-    if setting("PROTOCOL") == "grpc":
+    exporter: MetricExporter
+    if endpoint.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (  # noqa: PLC0415 - 130 ms, rarely used
             OTLPMetricExporter as GrpcMetricExporter,
         )
 
-        return [PeriodicExportingMetricReader(GrpcMetricExporter())]
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+        exporter = GrpcMetricExporter()
+    else:
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
 
-    return [PeriodicExportingMetricReader(OTLPMetricExporter())]
+        exporter = OTLPMetricExporter()
+    try:
+        return [PeriodicExportingMetricReader(exporter)]
+    except ValueError:
+        raise EndpointError("OTEL_METRIC_EXPORT_INTERVAL must be above zero: it is in milliseconds") from None
 
 
 def _start(function: Callable[[], object]) -> threading.Event:

@@ -20,7 +20,7 @@ from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink
 from support.received import Inbox
 from voicespan import conventions as c
 from voicespan.identity import Identity, in_context
-from voicespan.sdk.endpoint import Endpoint, endpoint_from_environment
+from voicespan.sdk.endpoint import Endpoint, EndpointError, endpoint_from_environment
 from voicespan.sdk.pipeline import Pipeline, configure
 from voicespan.sdk.processors import IdentityLogProcessor, StoreLogProcessor
 from voicespan.sdk.reading import reader_of
@@ -205,6 +205,25 @@ def test_metrics_are_measured_where_somebody_takes_them(tmp_path: Path) -> None:
         pipeline.shutdown(0.1)
         assert isinstance(pipeline.meter_provider, MeterProvider) is measures
         assert isinstance(pipeline.meter_provider, NoOpMeterProvider) is not measures
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "Authorization: Bearer canary"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json"),
+        ("OTEL_METRICS_EXPORTER", "console"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "-1"),
+    ],
+)
+def test_what_metrics_cannot_be_sent_by_is_named(
+    variable: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(variable, value)  # the SDK's own exporter reads the process's environment
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", variable: value}
+    with pytest.raises(EndpointError, match=variable) as raised:
+        configured(tmp_path, **environ)
+    assert "canary" not in str(raised.value) + caplog.text
 
 
 def test_logs_that_nobody_sends_do_not_wait(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Settings: a wrong one is named in one line."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from voicespan_server.environment import read_environment
@@ -36,6 +39,12 @@ def test_without_a_key_the_simulator_answers_and_with_one_gemini(monkeypatch: py
         ("VOICESPAN_PRICES", "cheap", "VOICESPAN_PRICES"),
         ("VOICESPAN_PRICES", '{"gemini-3.8-live": {"audio": 1}}', "the buckets are input_text"),
         ("VOICESPAN_PRICES", '{"gemini-3.8-live": {"input_audio": -1}}', "below zero"),
+        ("VOICESPAN_PRICES", '{"gemini-3.8-live": {"input_audio": NaN}}', "finite"),
+        ("VOICESPAN_IDLE_TIMEOUT_S", "inf", "finite"),
+        ("VOICESPAN_MODEL", " ", "VOICESPAN_MODEL"),
+        ("VOICESPAN_SIMULATOR_URL", "127.0.0.1:8443", "is no URL such as"),
+        ("LANGFUSE_BASE_URL", "cloud.langfuse.com", "LANGFUSE_BASE_URL: is no URL such as"),
+        ("GEMINI_API_KEY", "AIza\N{ZERO WIDTH SPACE}canary", "GEMINI_API_KEY: is no key"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str) -> None:
@@ -44,6 +53,7 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str
         load_settings()
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "canary" not in str(caught.value)
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,9 +64,52 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert settings.chosen_backend == "simulator"
 
 
-def test_a_dot_env_file_is_read_behind_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pathlib import Path
+@pytest.mark.parametrize(
+    ("given", "spared"),
+    [
+        ({}, "127.0.0.1,localhost,::1"),
+        ({"NO_PROXY": "intern.example, localhost"}, "intern.example,localhost,127.0.0.1,::1"),
+        ({"no_proxy": "a.example", "NO_PROXY": "b.example"}, "a.example,127.0.0.1,localhost,::1"),
+    ],
+)
+def test_this_machine_is_reached_without_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], spared: str
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, given.get(name, ""))
+    read_environment()
+    assert os.environ["no_proxy"] == spared
+    read_environment()
+    assert os.environ["no_proxy"] == spared
 
+
+def test_a_user_without_a_home_has_a_store_where_docker_would_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert str(load_settings().store_path) == "/.local/share/voicespan/voicespan.db"
+
+
+def test_an_address_of_ipv6_stands_in_brackets() -> None:
+    assert load_settings(host="::1", port=8000).address == "http://[::1]:8000"
+
+
+def test_space_around_a_value_is_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "AIza-test\n")
+    monkeypatch.setenv("VOICESPAN_HOST", "127.0.0.1 ")
+    settings = load_settings()
+    assert settings.gemini_api_key
+    assert settings.gemini_api_key.get_secret_value() == "AIza-test"
+    assert settings.host == "127.0.0.1"
+
+
+def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("VOICESPAN_STORE_PATH", "~/calls.db")
+    assert str(load_settings().store_path) == "/home/somebody/calls.db"
+
+
+def test_a_dot_env_file_is_read_behind_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOICESPAN_VOICE", "")
     monkeypatch.setenv("VOICESPAN_MODEL", "gemini-3.1-flash-live-preview")
     Path(".env").write_text("VOICESPAN_VOICE=Kore\nVOICESPAN_MODEL=another\n")
@@ -67,6 +120,15 @@ def test_a_dot_env_file_is_read_behind_the_environment(monkeypatch: pytest.Monke
 
 def test_a_simulator_that_nobody_started_is_asked_for() -> None:
     with pytest.raises(SettingsError, match="VOICESPAN_SIMULATOR_URL"):
+        connect_to(load_settings())
+
+
+@pytest.mark.parametrize("path", ["no-such.pem", "empty.pem"])
+def test_a_simulators_certificate_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    Path("empty.pem").touch()
+    monkeypatch.setenv("VOICESPAN_SIMULATOR_URL", "https://127.0.0.1:9")
+    monkeypatch.setenv("VOICESPAN_SIMULATOR_CA_FILE", path)
+    with pytest.raises(SettingsError, match=f"VOICESPAN_SIMULATOR_CA_FILE='{path}' cannot be read"):
         connect_to(load_settings())
 
 

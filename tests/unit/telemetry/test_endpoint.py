@@ -73,6 +73,9 @@ def test_grpc() -> None:
         ({BASE + "ENDPOINT": "http://c:4318", BASE + "TRACES_TIMEOUT": "0"}, BASE + "TRACES_TIMEOUT"),
         ({BASE + "ENDPOINT": "http://c:4318", BASE + "COMPRESSION": "zstd"}, BASE + "COMPRESSION"),
         ({BASE + "ENDPOINT": "http://c:4318", "OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER"),
+        ({BASE + "ENDPOINT": "http://c:4318", BASE + "TIMEOUT": "inf"}, BASE + "TIMEOUT"),
+        ({BASE + "ENDPOINT": "https://c:4318", BASE + "CERTIFICATE": "/no/such.pem"}, BASE + "CERTIFICATE"),
+        ({BASE + "ENDPOINT": "https://c:4318", BASE + "CLIENT_KEY": "/"}, BASE + "CLIENT_KEY"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(environ: dict[str, str], named: str) -> None:
