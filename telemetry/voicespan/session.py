@@ -52,6 +52,7 @@ class VoiceSession:
         "_epoch_ns",
         "_input_rate_hz",
         "_lifecycle",
+        "_loop",
         "_metrics",
         "_recent",
         "_recorder",
@@ -89,6 +90,7 @@ class VoiceSession:
         self._recent = RecentAudio(input_rate_hz, self._epoch_ns)
         self._sent_before_turn = 0  # bytes
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the timer's
         self._timer_due_ns = 0
         capture = capture or Capture()
         self._recorder: Recorder | None = None
@@ -246,22 +248,28 @@ class VoiceSession:
         """Be there when books have to close, or an answer is overdue. Without a running loop the next event is."""
         due_ns = self._lifecycle.deadline_ns
         if self._timer:
-            if not self._lifecycle.closed and (due_ns is None or due_ns >= self._timer_due_ns):
-                return  # it comes early, and looks again: a loop keeps what is cancelled until it would have come
+            comes_early = due_ns is None or due_ns >= self._timer_due_ns
+            # A resumed session may go on in another run of asyncio's, where the timer of the one before never comes.
+            if comes_early and not self._lifecycle.closed and _running_loop() in (self._loop, None):
+                return  # it looks again: a loop keeps what is cancelled until it would have come
             self._timer.cancel()
             self._timer = None
-        if due_ns is None:
+        if due_ns is None or (loop := _running_loop()) is None:
             return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
+        self._loop = loop
         self._timer_due_ns = due_ns
         self._timer = loop.call_later(max(0.0, (due_ns - self.now_ns()) / 1e9), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         self.feed(ev.Tick())
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _check_rate(rate_hz: int) -> None:

@@ -103,7 +103,7 @@ class Calls:
     def add(self, call: Call) -> None:
         """A call begins. Those whose time ran out while no loop told of it end now."""
         now_s = time.monotonic()
-        for waiting in [call for call in self._open if call.due_s <= now_s]:
+        for waiting in [call for call in list(self._open) if call.due_s <= now_s]:  # other threads have calls, too
             waiting.end()
         self._open.add(call)
 

@@ -98,9 +98,11 @@ class Connection:
     @guarded(default=None)
     def left(self, error: BaseException | None) -> None:
         """The program leaves, or closes, the session."""
-        if error is None:
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]  # a TaskGroup puts its task's error into one
+        if error is None or (isinstance(error, SystemExit) and not error.code):
             self._end(Close(NORMAL, "", "server"), None)
-        elif isinstance(error, (CancelledError, GeneratorExit)):
+        elif isinstance(error, (CancelledError, GeneratorExit, KeyboardInterrupt)):
             self._end(Close(NORMAL, "cancelled", "server"), None)
         elif ended_connection(error):
             self._lost(error)

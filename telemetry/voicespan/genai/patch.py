@@ -98,11 +98,18 @@ class Patches:
         except BaseException as error:
             # Told before the socket says goodbye, which may take seconds.
             connection.left(error)
+            if _closed_by_python(error):
+                raise  # google-genai's own generator will be, too, and two at once may not close it
             if not await opened.__aexit__(type(error), error, error.__traceback__):
                 raise
         else:
             connection.left(None)
             await opened.__aexit__(None, None, None)
+
+
+def _closed_by_python(error: BaseException) -> bool:
+    """Whether a generator that was thrown away is being closed, or one that a loop left over: nobody left its block."""
+    return isinstance(error, GeneratorExit) and error.__traceback__ is not None and error.__traceback__.tb_next is None
 
 
 class _LastWord:

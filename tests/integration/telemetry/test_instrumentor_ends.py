@@ -2,11 +2,13 @@
 
 import asyncio
 import gc
+from typing import Any
 
 import pytest
 from google.genai import errors, live, types
 from google.genai.live import AsyncSession
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError
+from websockets.frames import Close as Frame
 
 from support.fake_live import (
     ANSWER,
@@ -25,6 +27,8 @@ from support.received import render_tree
 from support.telling import Recorder, named
 
 __all__ = ["instrument", "recorder", "wire"]
+
+LOST = Frame(1011, "unavailable")
 
 
 def ended(recorder: Recorder) -> tuple[object, object, str]:
@@ -65,6 +69,25 @@ async def test_whatever_leaves_the_block_is_what_arrives(
     assert raised.value is problem
     assert wire.last.closed
     named(recorder.spans(), "WebSocket Session")
+
+
+@pytest.mark.parametrize(
+    ("leave", "told"),
+    [
+        (SystemExit(), (1000, "server", "UNSET")),
+        (SystemExit(2), (1000, "server", "ERROR")),
+        (KeyboardInterrupt(), (1000, "server", "UNSET")),
+        (ExceptionGroup("of a TaskGroup", [ConnectionClosedError(LOST, LOST, True)]), (1011, "provider", "ERROR")),
+    ],
+)
+async def test_what_leaves_the_block_is_told_as_what_it_is(
+    wire: Wire, recorder: Recorder, instrument: Instrument, leave: BaseException, told: tuple[object, ...]
+) -> None:
+    instrument()
+    with pytest.raises(type(leave)):
+        async with client().aio.live.connect(model=MODEL):
+            raise leave
+    assert ended(recorder) == told
 
 
 async def test_a_cancelled_call_is_no_error_and_stays_cancelled(
@@ -171,6 +194,45 @@ async def test_a_session_that_nobody_closes(wire: Wire, recorder: Recorder, inst
         await asyncio.sleep(0)
     named(recorder.spans(), "Turn 1")
     named(recorder.spans(), "WebSocket Session")
+
+
+def test_a_session_that_outlives_its_loop_is_closed_without_a_word(
+    recorder: Recorder, instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialed: list[Dialed] = []
+
+    def dial(*_: object, **__: object) -> Dialed:
+        dialed.append(Dialed())
+        return dialed[-1]
+
+    monkeypatch.setattr(live, "ws_connect", dial)
+    instrument()
+    complaints: list[dict[str, Any]] = []
+    opened = client().aio.live.connect(model=MODEL)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        await opened.__aenter__()
+
+    asyncio.run(main())
+    assert complaints == []
+    assert dialed[0].socket.closed
+    assert ended(recorder) == (1000, "server", "UNSET")
+
+
+class Dialed:
+    """No generator, as that of websockets is none; and its goodbye takes a while."""
+
+    def __init__(self) -> None:
+        self.socket = Socket()
+        self.socket.push(SETUP)
+
+    async def __aenter__(self) -> Socket:
+        return self.socket
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(0)
+        await self.socket.close()
 
 
 async def test_uninstrument_ends_what_is_open_and_puts_everything_back(

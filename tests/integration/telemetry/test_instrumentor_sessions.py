@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from google.genai import types
@@ -10,9 +11,12 @@ from opentelemetry import trace
 from support.fake_live import (
     ANSWER,
     COMPLETE,
+    GENERATED,
     MODEL,
     Wire,
+    audio,
     client,
+    content,
     handle,
     wire,
 )
@@ -20,6 +24,7 @@ from support.instrumented import Instrument, OnEnd, answer, instrument, lose, re
 from support.received import render_tree
 from support.telling import Recorder, named
 from voicespan import session_context
+from voicespan.genai.calls import Call, Calls
 from voicespan.live_settings import LiveSettings
 
 __all__ = ["instrument", "recorder", "wire"]
@@ -94,6 +99,45 @@ async def test_a_new_connection_may_be_made_before_the_old_one_is_left(
             wire.last.push(*ANSWER)
             await answer(new)
     assert render_tree(recorder.spans()) == ("WebSocket Session\n  Live Connection 1\n  Live Connection 2\n  Turn 1")
+
+
+def test_a_session_that_is_resumed_in_another_run_tells_its_turns_in_time(
+    wire: Wire, recorder: Recorder, instrument: Instrument
+) -> None:
+    instrument()
+    no_usage = content(turnComplete=True)
+
+    async def first() -> None:
+        await lose(wire, handle("h-1"), audio(), GENERATED, no_usage, config=RESUMING)
+
+    async def second() -> None:
+        told = asyncio.Event()
+        recorder.provider.add_span_processor(OnEnd("Turn 2", told.set))
+        async with client().aio.live.connect(model=MODEL, config=resuming("h-1")) as session:
+            wire.last.push(audio(), GENERATED, no_usage)
+            await answer(session)
+            async with asyncio.timeout(10):
+                await told.wait()
+
+    asyncio.run(first())
+    asyncio.run(second())
+
+
+def test_a_call_may_begin_in_a_thread_while_another_looks_at_all() -> None:
+    calls = Calls(resume_window_s=0)
+
+    class Beginning(Call):
+        @property
+        def due_s(self) -> float:
+            calls._open.add(Mock())
+            return float("inf")
+
+        @due_s.setter
+        def due_s(self, _: float) -> None:
+            pass
+
+    for _ in range(2):
+        calls.add(Beginning(calls, Mock(), Mock()))
 
 
 async def test_a_lost_session_that_nobody_resumes_ends_as_it_was_lost(
