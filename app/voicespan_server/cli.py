@@ -14,7 +14,7 @@ from voicespan_server.call_cli import call
 from voicespan_server.doctor_cli import doctor
 from voicespan_server.loadtest_cli import loadtest
 from voicespan_server.store_cli import store
-from voicespan_server.terminal import complain, err, out
+from voicespan_server.terminal import WIDTH, complain, err, out
 from voicespan_server.traces_cli import traces
 
 if TYPE_CHECKING:
@@ -123,17 +123,18 @@ def demo(
     import uvicorn
 
     from voicespan.content import CAPTURE_VARIABLE
-    from voicespan_server.demo import run
+    from voicespan_server.demo import DemoConsole, run
     from voicespan_server.loading import create_app
 
+    console = DemoConsole(width=WIDTH)
     if not os.environ.get(CAPTURE_VARIABLE):
         os.environ[CAPTURE_VARIABLE] = "SPAN_AND_EVENT"
-        out().print(f"The demo records what is said: {CAPTURE_VARIABLE}=SPAN_AND_EVENT. Off by default.", style="dim")
+        console.print(f"The demo records what is said: {CAPTURE_VARIABLE}=SPAN_AND_EVENT. Off by default.", style="dim")
     with _settled(host, port) as settings:
         application = create_app(settings)
         config = uvicorn.Config(application, **_uvicorn_options(settings))
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            succeeded = runner.run(run(application.state.server, uvicorn.Server(config), out(), once=once))
+            succeeded = runner.run(run(application.state.server, uvicorn.Server(config), console, once=once))
     if not succeeded:
         raise typer.Exit(1)
 

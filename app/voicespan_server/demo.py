@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +25,16 @@ from voicespan_server.server_messages import Interrupted, TurnCompleted
 LINES = ("01-navigate.wav", "02-search.wav", "03-market.wav", "04-thanks.wav")
 # How much of the third answer the caller listens to before talking over it.
 PATIENCE_S = 2.0
+
+
+class DemoConsole(Console):
+    """Whose reader may go, as `head` does: then the server ends as by a signal, in order."""
+
+    def on_broken_pipe(self) -> None:
+        """Instead of rich's, which raises SystemExit through the event loop."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signal.raise_signal(signal.SIGTERM)
 
 
 async def place_call(url: str, console: Console) -> str:

@@ -24,9 +24,13 @@ def rest_address(voice_url: str) -> str:
     Raises:
         CallError: it is no ws:// or wss:// URL.
     """
-    parts = urlsplit(voice_url)
-    scheme = {"ws": "http", "wss": "https"}.get(parts.scheme)
-    if scheme is None or not parts.netloc:
+    try:
+        parts = urlsplit(voice_url)
+        scheme = {"ws": "http", "wss": "https"}.get(parts.scheme)
+        usable = scheme and parts.hostname and parts.port != 0
+    except ValueError:  # an address in brackets that is none, or a port that is no number or too large
+        usable = None
+    if not usable:
         raise CallError(f"{voice_url} is no voice socket's URL, such as ws://127.0.0.1:8000/ws/voice")
     return urlunsplit((scheme, parts.netloc, "", "", ""))
 

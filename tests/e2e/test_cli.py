@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -90,6 +91,8 @@ def test_the_trace_is_in_the_local_store(demo: tuple[Path, str]) -> None:
         (("call", "missing.wav"), {}, "missing.wav"),
         (("call", __file__), {}, "cannot be read as a WAV file"),
         (("call", "-t", "Hi", "--url", "http://127.0.0.1:1"), {}, "http://127.0.0.1:1 is no voice socket's URL"),
+        (("call", "-t", "Hi", "--url", "ws://[::1"), {}, "ws://[::1 is no voice socket's URL"),
+        (("call", "-t", "Hi", "--url", "ws://127.0.0.1:99999"), {}, "99999 is no voice socket's URL"),
         (("loadtest", "--url", "127.0.0.1"), {}, "127.0.0.1 is no voice socket's URL"),
         (("call", "-t", "Hi", "--url", "ws://127.0.0.1:1", "--api-key", "k"), {}, "http://127.0.0.1:1: "),
     ],
@@ -123,6 +126,43 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left_running(tmp_path: Pat
             assert done.returncode == 2
             assert "choose others by --host and --port" in done.stderr
             assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_ends_the_demo_in_order(tmp_path: Path) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "voicespan_server.cli", "demo", "--port", "0"],
+        cwd=tmp_path,
+        env={**own_environment(tmp_path), "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert demo.stdout
+    assert demo.stderr
+    with demo.stderr:
+        demo.stdout.readline()
+        demo.stdout.close()
+        assert demo.stderr.read() == ""
+    assert demo.wait() == -signal.SIGTERM
+    deadline = time.monotonic() + 15
+    while left := list(tmp_path.glob("voicespan-simulator-*")):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def test_streams_that_are_closed_or_speak_another_encoding_break_no_command(demo: tuple[Path, str]) -> None:
+    home, printed = demo
+    trace_id = printed[printed.index("trace ") :].split()[1]
+    run = f"{sys.executable} -m voicespan_server.command traces show {trace_id}"
+    for env, redirection in (({}, "<&- >&-"), ({"PYTHONIOENCODING": "latin-1"}, "")):
+        done = subprocess.run(
+            ["sh", "-c", f"{run} {redirection}"],
+            cwd=home,
+            env={**own_environment(home), **env},
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_the_banner_has_the_port_that_was_picked_and_no_password(tmp_path: Path) -> None:
@@ -194,8 +234,6 @@ def test_a_server_imports_no_way_to_a_receiver_that_it_has_not(tmp_path: Path) -
 
 
 def test_a_server_that_is_stopped_or_killed_leaves_no_simulator_and_no_folder_behind(tmp_path: Path) -> None:
-    import signal
-
     from support.server import ServerProcess
 
     for number in (signal.SIGTERM, signal.SIGKILL):
