@@ -85,8 +85,6 @@ class GeminiLiveInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             capture or capture_from_environment(),
         )
         _State.patches = Patches(_State.program)
-        # Behind the SDK's own atexit where that was registered first, and so before it.
-        atexit.register(_State.program.calls.end_all, "the process ended")
 
     def _uninstrument(self, **_: Any) -> None:
         if _State.patches:

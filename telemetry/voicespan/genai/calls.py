@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import hashlib
 import time
 import weakref
@@ -98,6 +99,7 @@ class Calls:
     def __init__(self, resume_window_s: float) -> None:
         self.resume_window_s = resume_window_s
         self._open: set[Call] = set()
+        self._ends_with_process = False
         self._given: OrderedDict[bytes, Given] = OrderedDict()
 
     def add(self, call: Call) -> None:
@@ -106,6 +108,10 @@ class Calls:
         for waiting in [call for call in list(self._open) if call.due_s <= now_s]:  # other threads have calls, too
             waiting.end()
         self._open.add(call)
+        if not self._ends_with_process:
+            self._ends_with_process = True
+            # Not before there is a session: behind the SDK's own, whenever the program set that up, and so before it.
+            atexit.register(self.end_all, "the process ended")
 
     def remember(self, handle: str, call: Call) -> None:
         """A handle was given to a call."""

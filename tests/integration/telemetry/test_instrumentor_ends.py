@@ -1,12 +1,17 @@
 """Under instrumentation: however a session ends, its spans end, and say how."""
 
 import asyncio
+import atexit
 import gc
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from google.genai import errors, live, types
 from google.genai.live import AsyncSession
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.frames import Close as Frame
 
@@ -22,7 +27,7 @@ from support.fake_live import (
     client,
     wire,
 )
-from support.instrumented import PCM, Instrument, answer, instrument, lose, recorder, talk
+from support.instrumented import PCM, Instrument, OnEnd, answer, instrument, lose, recorder, talk
 from support.received import render_tree
 from support.telling import Recorder, named
 
@@ -233,6 +238,30 @@ class Dialed:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.sleep(0)
         await self.socket.close()
+
+
+async def test_the_process_ends_it_before_an_sdk_that_was_set_up_late(
+    wire: Wire, recorder: Recorder, instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_exit: list[Callable[[], object]] = []
+    monkeypatch.setattr(atexit, "register", lambda run, *args: at_exit.append(partial(run, *args)))
+    instrument(tracer_provider=None)
+    provider = TracerProvider()  # its shutdown is registered here
+    provider.add_span_processor(OnEnd("WebSocket Session", lambda: ended_in.append("session")))
+    provider.add_span_processor(OnShutdown(lambda: ended_in.append("SDK")))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    ended_in: list[str] = []
+    opened = client().aio.live.connect(model=MODEL)
+    _session = await opened.__aenter__()
+    for run in reversed(at_exit):
+        run()
+    assert ended_in == ["session", "SDK"]
+    await opened.__aexit__(None, None, None)
+
+
+class OnShutdown(SpanProcessor):
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self.shutdown = tell  # type: ignore[method-assign]
 
 
 async def test_uninstrument_ends_what_is_open_and_puts_everything_back(
