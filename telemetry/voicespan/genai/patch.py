@@ -6,6 +6,7 @@ session is not watched, a replaced method costs one look into its instance.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -113,16 +114,28 @@ def _closed_by_python(error: BaseException) -> bool:
 
 
 class _LastWord:
-    """A session that nobody can use any more has ended, whether or not it was left."""
+    """A session that nobody can use any more has ended, whether or not it was left.
 
-    __slots__ = ("_connection",)
+    Objects are collected wherever Python happens to be, which may be inside an exporter that holds its lock: so the
+    loop tells it, as it closes generators that were thrown away.
+    """
+
+    __slots__ = ("_connection", "_loop")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._loop = asyncio.get_running_loop()
 
     def __del__(self) -> None:
-        if not sys.is_finalizing():  # then the program's end is told, not this
-            self._connection.abandoned("the session was never closed")
+        if sys.is_finalizing():
+            return  # then the program's end is told, not this
+        if not self._connection.live:
+            return
+        reason = "the session was never closed"
+        try:
+            self._loop.call_soon_threadsafe(self._connection.abandoned, reason)
+        except RuntimeError:  # it is closed
+            self._connection.abandoned(reason)
 
 
 def connection_of(session: live.AsyncSession) -> Connection | None:

@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import gc
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -199,6 +200,34 @@ async def test_a_session_that_nobody_closes(wire: Wire, recorder: Recorder, inst
         await asyncio.sleep(0)
     named(recorder.spans(), "Turn 1")
     named(recorder.spans(), "WebSocket Session")
+
+
+async def test_a_session_that_is_collected_inside_an_exporter_does_not_wait_for_its_lock(
+    wire: Wire, recorder: Recorder, instrument: Instrument
+) -> None:
+    lock = threading.Lock()
+    waited: list[str] = []
+
+    def export() -> None:
+        if not lock.acquire(blocking=False):
+            waited.append("for ever")
+            return
+        try:
+            gc.collect()
+        finally:
+            lock.release()
+
+    recorder.provider.add_span_processor(OnEnd("Turn 1", export))
+    recorder.provider.add_span_processor(OnEnd("WebSocket Session", export))
+    instrument()
+    opened: list[Any] = [client().aio.live.connect(model=MODEL)]
+    opened += [await opened[0].__aenter__(), opened]
+    del opened
+    await talk(wire)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert waited == []
+    assert len([span for span in recorder.spans() if span.name == "WebSocket Session"]) == 2
 
 
 def test_a_session_that_outlives_its_loop_is_closed_without_a_word(
