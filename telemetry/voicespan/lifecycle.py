@@ -220,7 +220,7 @@ class Lifecycle:
                 self._give_up_silent(now)
                 self._speech_ended_ns = max(now, self._speech_began_ns)  # who types speaks no more
                 self._words.at_ns = {StartSource.CLIENT_CONTENT: now}
-                self._words.add(text)
+                self._words.add_apart(text)
             case ev.ToolCancelled(call_id):
                 self._end_tool(call_id, ev.ToolOutcome.CANCELLED, now)
             case ev.Grounded(searches):
@@ -509,6 +509,7 @@ class Lifecycle:
         tool.responses += 1
         if tool.call.blocking:
             turn.tool_response_ns = now
+            turn.awaits_output = True
             turn.generating = False
         elif response.scheduling == "interrupt" and self._turn:
             self._turn.interrupting_response_ns = now
@@ -572,5 +573,7 @@ class Lifecycle:
         reason = EndReason.ERROR if event.error_type else EndReason.SESSION_CLOSED
         self._ops += self._connections.end_dial(now, event.close, event.error_type)
         self._cut(reason, event.error_type, now)
+        if self._words.text:
+            self._cut(reason, event.error_type, now)  # what was said over that answer, which nobody answers now
         self._ops.append(op.EndSession(now, event.close, event.error_type, replace(self._totals)))
         self._closed = True

@@ -57,8 +57,9 @@ def due_since(turn: Turn | None, words: Words) -> tuple[int, StallKind] | None:
         if words.expect_answer:
             transcribed = words.text and words.spoken
             return words.newest_ns, StallKind.NO_GENERATION if transcribed else StallKind.NO_ANSWER
-        if words.tool_answer_due:
-            return words.at_ns[StartSource.TOOL_RESPONSE], StallKind.TOOL_RESPONSE_IGNORED
+        responded_ns = words.at_ns.get(StartSource.TOOL_RESPONSE)  # none any more where the user spoke since
+        if words.tool_answer_due and responded_ns is not None:
+            return responded_ns, StallKind.TOOL_RESPONSE_IGNORED
         return None
     if turn.open_tools or turn.waiting or turn.in_progress or turn.stalled or turn.cause:
         return None

@@ -43,6 +43,8 @@ class Words:
     spoken: bool = False
     speech_ns: tuple[int, int] | None = None
     tool_answer_due: bool = False
+    # Whether what comes next is a message, or an utterance, of its own.
+    apart: bool = False
 
     @property
     def expect_answer(self) -> bool:
@@ -56,10 +58,21 @@ class Words:
 
     def add(self, piece: str) -> None:
         """More of their text, which is joined as it is and bounded."""
+        if self.apart:
+            self.apart = False
+            if self.text and not self.text[-1].isspace() and not piece[:1].isspace():
+                piece = f" {piece}"
         self.text += piece[: MAX_TEXT - len(self.text)]
+
+    def add_apart(self, message: str) -> None:
+        """A whole message."""
+        self.apart = True
+        self.add(message)
+        self.apart = True
 
     def go_on(self) -> None:
         """What was marked as the end was not."""
+        self.apart = True
         for source in _ENDS:
             self.at_ns.pop(source, None)
         self.speech_ns = None
@@ -109,6 +122,8 @@ class Turn:
     generating: bool = False
     first_generations: list[op.GenerationRecord] = field(default_factory=list)
     tool_response_ns: int | None = None
+    # Whether a tool response was the last thing that happened in it; of one moment, times do not tell.
+    awaits_output: bool = False
     interrupting_response_ns: int | None = None
     tools: list[Tool] = field(default_factory=list)
     open_tools: int = 0
@@ -137,13 +152,15 @@ class Turn:
             self.generated_ns = None
             self.book_report()
             if len(self.first_generations) < MAX_GENERATIONS_IN_RECORD:
-                self.first_generations.append(op.GenerationRecord(self._generation_start_ns(now), now))
+                # What was reported before it put anything out is the first one's.
+                usage = None if self.first_generations else self.usage
+                self.first_generations.append(op.GenerationRecord(self._generation_start_ns(now), now, usage))
         self._generated_until_ns = now
         if self.first_output_ns is None:
             self.first_output_ns = now
         self.last_output_ns = now
         self.stalled_ns = None
-        self.in_progress = False
+        self.in_progress = self.awaits_output = False
 
     def said(self, piece: str) -> None:
         """More of the model's words, which are joined as they are and bounded."""
@@ -211,11 +228,6 @@ class Turn:
         until = min(now, self.answer.first_ns or now)
         self.tool_s += max(0, until - self.tools_began_ns) / 1e9
         self.tools_began_ns = now
-
-    @property
-    def awaits_output(self) -> bool:
-        """Whether a tool response was the last thing that happened in it."""
-        return self.tool_response_ns is not None and self.tool_response_ns >= (self.last_output_ns or 0)
 
     @property
     def stalled(self) -> bool:

@@ -2,12 +2,15 @@
 
 import pytest
 
-from support.story import USAGE, at, operations, turns
+from support.story import USAGE, at, events, operations, turns
 from voicespan import events as ev
 from voicespan import operations as op
 from voicespan.lifecycle import Lifecycle
 from voicespan.operations import EndReason, InterruptionCause, StartSource
 from voicespan.turns import MAX_TEXT
+
+SPEAKS = ev.ActivityStart("server")
+HANG_UP = ev.SessionClosed(ev.Close(1000, "bye", "client"))
 
 
 def summary(story: str) -> list[str]:
@@ -277,3 +280,37 @@ def test_words_of_an_answer_that_was_told_begin_no_turn_while_the_user_speaks() 
 def test_a_short_utterance_that_the_client_marked_ends_where_the_client_says_though_its_echo_comes_later() -> None:
     assert summary("ACS MIC AE VAS I VAE T A GC U TC") == ["1 activity_end completed g1 t0"]
     assert summary("ACS MIC VAS AE VAE I T A GC U TC") == ["1 activity_end completed g1 t0"]
+
+
+@pytest.mark.parametrize("story", ["ON cc T A GC VAS I BYE", "ON cc T A I BYE", "ON cc T A GC U TC I BYE"])
+def test_what_the_user_says_last_is_told_though_nobody_answers_it(story: str) -> None:
+    answered, last = turns(story)
+    assert (answered.user_text, last.user_text) == ("typed", "spoken")
+    assert (last.end_reason, last.generations, last.usage) == (EndReason.SESSION_CLOSED, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        ([ev.UserText("Rome"), ev.UserText("or Paris")], "Rome or Paris"),
+        ([ev.UserText("Rome"), ev.InputTranscript("or Paris")], "Rome or Paris"),
+        ([ev.InputTranscript("Rome"), SPEAKS, ev.InputTranscript("or Paris")], "Rome or Paris"),
+        ([ev.InputTranscript("Rome"), SPEAKS, ev.InputTranscript(" or Paris")], "Rome or Paris"),
+        ([SPEAKS, ev.InputTranscript(" Ro"), ev.InputTranscript("me")], "Rome"),
+        ([ev.UserText("x" * MAX_TEXT), ev.UserText("y")], "x" * MAX_TEXT),
+    ],
+)
+def test_messages_and_utterances_are_words_apart_and_pieces_of_one_are_not(said: list[ev.Event], heard: str) -> None:
+    lifecycle = Lifecycle()
+    told = [operation for event in [*said, HANG_UP] for operation in lifecycle.step(event, 1)]
+    [record] = [operation.record for operation in told if isinstance(operation, op.EndTurn)]
+    assert record.user_text == heard
+
+
+def test_a_clock_that_stands_still_does_not_make_a_tools_answer_look_unanswered() -> None:
+    lifecycle = Lifecycle()
+    story = [event for event, _ in events("ON cc CALL1 RESP1 T A GC U TC")]
+    told = [operation for event in story for operation in lifecycle.step(event, 1)]
+    told += lifecycle.step(ev.Tick(), 60_000_000_000) + lifecycle.step(HANG_UP, 60_000_000_001)
+    assert [o.record.end_reason for o in told if isinstance(o, op.EndTurn)] == [EndReason.COMPLETED]
+    assert not any(isinstance(operation, op.Stalled) for operation in told)

@@ -199,6 +199,15 @@ def test_nothing_that_was_said_is_lost_or_told_twice(story: list[tuple[ev.Event,
 
 
 @settings(max_examples=examples(150))
+@given(stories)
+def test_nothing_that_the_user_said_is_lost_or_told_twice(story: list[tuple[ev.Event, int]]) -> None:
+    records = [o.record for o in run(story)[0] if isinstance(o, op.EndTurn)]
+    told = " ".join(record.user_text for record in records)
+    heard = [event for event, _ in story if isinstance(event, ev.InputTranscript | ev.UserText)]
+    assert told.count("spoken") + told.count("typed") == len(heard)
+
+
+@settings(max_examples=examples(150))
 @given(stories, st.integers(2, 5))
 def test_how_the_audio_is_cut_into_chunks_changes_nothing(story: list[tuple[ev.Event, int]], pieces: int) -> None:
     chopped: list[tuple[ev.Event, int]] = []

@@ -2,8 +2,9 @@
 
 import pytest
 
-from support.story import at, operations, turns
+from support.story import at, events, operations, turns
 from voicespan import operations as op
+from voicespan.lifecycle import Lifecycle
 
 STALLS = {
     "nothing after typed words": ("ON cc ~ BYE", ["no_answer"], ["1 stalled"]),
@@ -93,3 +94,11 @@ def test_a_stalled_turn_lasts_until_its_answer_was_overdue() -> None:
 def test_an_answer_with_far_less_audio_than_words_was_cut_short(story: str, cut_short: bool) -> None:
     found = [o.anomaly for o in operations(story) if isinstance(o, op.Odd)]
     assert (op.Anomaly.ANSWER_CUT_SHORT in found) is cut_short
+
+
+def test_who_speaks_when_a_tools_answer_is_due_is_no_stall_yet() -> None:
+    lifecycle = Lifecycle()
+    story = [*events("ON cc CALL1 RESP1 GC U TC"), *((event, 90_000_000) for event, _ in events("AE ACS"))]
+    told = [operation for event, at_ns in story for operation in lifecycle.step(event, at_ns)]
+    assert lifecycle.deadline_ns is None
+    assert not any(isinstance(operation, op.Stalled) for operation in told)

@@ -83,3 +83,17 @@ def test_a_tool_that_does_not_block_is_the_sessions_child_with_a_link_to_its_tur
     assert [(link.span_id, link.attributes) for link in tool.links] == [(turn.span_id, {"voicespan.link": "turn"})]
     assert tool.end_ns > turn.end_ns
     assert (tool.attributes["voicespan.tool.blocking"], tool.attributes["voicespan.tool.responses"]) == (False, 2)
+
+
+@pytest.mark.parametrize(
+    "story", ["ON cc TC+ u A GC TC BYE", "ON cc U TC+ A GC U TC BYE", "ON cc WAIT u A GC U TC BYE"]
+)
+def test_what_is_reported_before_the_first_output_is_on_the_first_generation(story: str) -> None:
+    """The generations' tokens are the session's."""
+    spans = tell(story, shape=TraceShape(generation_spans=True))
+    details = [span.attributes.get("langfuse.observation.usage_details") for span in spans]
+    total = sum(json.loads(str(each))["total"] for each in details if each)
+    session = named(spans, "WebSocket Session").attributes
+    assert (
+        json.loads(str(session["voicespan.session.usage_details"]))["total"] == total == 150 * story.lower().count("u")
+    )
