@@ -98,7 +98,7 @@ class Recorded:
             raise AssertionError(f"the spans differ (- missing, + there, ! differs):\n{wrong}")
 
     def clear(self) -> None:
-        """Forget what was recorded so far."""
+        """Forget the spans and log events so far; what the metrics have counted goes on."""
         self._spans.clear()
         self._logs.clear()
 

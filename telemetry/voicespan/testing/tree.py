@@ -78,7 +78,8 @@ def parse(expected: str) -> list[Expected]:
     """The expectation's roots.
 
     Raises:
-        ValueError: a line that is indented by more than one step, or not by a whole one.
+        ValueError: a line that is indented by more than one step, or not by a whole one; brackets with something else
+            in them than attributes.
     """
     roots: list[Expected] = []
     path: list[Expected] = []
@@ -90,11 +91,18 @@ def parse(expected: str) -> list[Expected]:
         depth, odd = divmod(len(found["indent"]), 2)
         if odd or depth > len(path) or (depth and path[depth - 1].more):
             raise ValueError(f"{line.strip()!r} stands under no line: a child is indented by two spaces")
-        wanted = {key: _value(text) for key, text in _WANTED.findall(found["wanted"] or "")}
-        node = Expected(found["name"], wanted)
+        node = Expected(found["name"], _attributes(found["wanted"] or ""))
         (path[depth - 1].children if depth else roots).append(node)
         path[depth:] = [node]
     return roots
+
+
+def _attributes(text: str) -> dict[str, object]:
+    if rest := _WANTED.sub("", text).strip():
+        raise ValueError(
+            f"{rest!r} in [{text}] is no NAME=VALUE; a text with spaces or quotes in it is written as JSON"
+        )
+    return {key: _value(value) for key, value in _WANTED.findall(text)}
 
 
 def forest(spans: Iterable[TreeSpan]) -> list[Found]:
@@ -185,8 +193,8 @@ def _aligned(expected: Sequence[Expected], found: Sequence[Found]) -> list[tuple
 
 
 def _named(expected: Expected, found: Found) -> bool:
-    # Brackets are no classes of characters here.
-    return fnmatchcase(found.span.name, expected.name.replace("[", "[[]"))
+    # Nothing but `*` is a pattern here.
+    return fnmatchcase(found.span.name, re.sub(r"[\[?]", r"[\g<0>]", expected.name))
 
 
 def _written(expected: Expected, depth: int) -> list[str]:
@@ -228,6 +236,13 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
+def _as_written(value: object) -> str:
+    """As JSON where plain text would be read as something else."""
+    text = _text(value)
+    plain = isinstance(value, str) and _WANTED.findall(f"_={text}") == [("_", text)] and _value(text) == text
+    return text if plain else json.dumps(value, default=str)
+
+
 def _bracketed(values: Mapping[str, object]) -> str:
-    shown = [f"{key}={_text(value)}" for key, value in values.items()]
+    shown = [f"{key}={_as_written(value)}" for key, value in values.items()]
     return f" [{' '.join(shown)}]" if shown else ""

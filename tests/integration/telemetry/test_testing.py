@@ -94,6 +94,19 @@ def test_a_number_is_no_text() -> None:
     assert "!" in difference("tool [n=1]", text)
 
 
+@pytest.mark.parametrize("value", ["two words", "", "1", 'a "b"', "[x", ("a b", "c")])
+def test_what_is_rendered_is_what_there_is_and_nothing_else(value: object) -> None:
+    rendered = render([Span("tool [x]?", "a", attributes={"n": value})], ["n"])
+    assert difference(rendered, [Span("tool [x]?", "a", attributes={"n": value})]) == ""
+    assert difference(rendered, [Span("tool [x]?", "a", attributes={"n": "another"})]) != ""
+    assert difference(rendered, [Span("tool [x]!", "a", attributes={"n": value})]) != ""
+
+
+def test_what_is_no_attribute_is_refused() -> None:
+    with pytest.raises(ValueError, match="'words' in .n=two words. is no NAME=VALUE"):
+        parse("tool [n=two words]")
+
+
 @pytest.mark.parametrize("expected", ["  a\n b", "a\n    b", "a\n  ...\n    b"])
 def test_an_indentation_that_means_nothing_is_refused(expected: str) -> None:
     with pytest.raises(ValueError, match="two spaces"):
