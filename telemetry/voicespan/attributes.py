@@ -27,6 +27,7 @@ from voicespan.operations import (
     TurnRecord,
 )
 from voicespan.recording import Kept
+from voicespan.redaction import redact
 from voicespan.usage import Usage
 
 Attributes = dict[str, AttributeValue]
@@ -238,7 +239,7 @@ def connection_close(close: Close) -> Attributes:
     """How a connection to the model ended."""
     return {
         c.CONNECTION_CLOSE_CODE: close.code,
-        c.CONNECTION_CLOSE_REASON: close.reason,
+        c.CONNECTION_CLOSE_REASON: redact(close.reason),
         c.CONNECTION_CLOSE_INITIATOR: close.initiator,
     }
 

@@ -25,6 +25,7 @@ from voicespan.identity import Identity
 from voicespan.messages import Conversation, Exchange
 from voicespan.operations import EndReason, SessionTotals
 from voicespan.recording import Kept, Recorder
+from voicespan.redaction import redact
 from voicespan.shape import AUTO_SPLIT_BYTES, TraceShape
 
 # What a span weighs without its attributes, and an attribute without its text, in an OTLP message.
@@ -183,7 +184,7 @@ class SessionSpans:
         span.set_attributes(attr.connection_end(end))
         if end.error_type:
             reason = end.close.reason if end.close else ""
-            span.set_status(Status(StatusCode.ERROR, reason or end.error_type))
+            span.set_status(Status(StatusCode.ERROR, redact(reason) or end.error_type))
         span.end(end.at_ns)
 
     # --- turns ------------------------------------------------------------------------------------------------------
@@ -324,7 +325,7 @@ class SessionSpans:
         stated = totals | tot.session_close(end.close)
         if end.error_type:
             stated[c.ERROR_TYPE] = end.error_type
-            self._session.set_status(Status(StatusCode.ERROR, end.close.reason or end.error_type))
+            self._session.set_status(Status(StatusCode.ERROR, redact(end.close.reason) or end.error_type))
         self._session.set_attributes(stated | tot.for_filters(totals | tot.session_close(end.close)))
         if self._capture.on_spans and self._conversation:
             self._session.set_attributes(attr.session_text(self._conversation))

@@ -20,9 +20,15 @@ SECRETS = (
 )
 # Bounded, as the standard bounds it: without, a long word costs its length squared.
 MAIL = r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253}\.[A-Za-z]{2,24}"
-CARD = r"\b(?:\d[ -]?){12,18}\d\b"
+# Between groups: spaces, also ones that do not break, and hyphens, also typographic ones.
+_SPACE = " \u00a0\u202f"
+_HYPHEN = "\u2010-\u2013-"
+CARD = rf"\b(?:\d[{_SPACE}{_HYPHEN}]?){{12,18}}\d\b"
 # International, or in the groups that a person writes: plain digits are also prices, times and distances.
-PHONE = r"(?<![\w.])(?:(?:\+|00)\d[\d ()./-]{6,20}\d|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})(?!\w)"
+PHONE = (
+    rf"(?<![\w.])(?:(?:\+|00)\d[\d(){_SPACE}./{_HYPHEN}]{{6,20}}\d"
+    rf"|\(?\d{{3}}\)?[{_SPACE}.{_HYPHEN}]\d{{3}}[{_SPACE}.{_HYPHEN}]\d{{4}})(?!\w)"
+)
 
 # Names, passwords and tokens before a URL's host; before a bare host, too, where that is no mail address among words.
 _USER = re.compile(r"(//|^(?=[^\s/?#@]*:|\S*$))[^\s/?#]+@")
@@ -47,19 +53,28 @@ def redact(text: str) -> str:
 
 
 def redact_values(value: object, redact_text: Callable[[str], str]) -> object:
-    """The same for every string inside a JSON-like value; what stands under a key like `password` goes whole."""
+    """The same for every string inside a JSON-like value; what stands under a key like `password` goes whole.
+
+    Keys are words too, and what is no JSON is told as the string that encoding would make of it.
+    """
     match value:
         case str():
             return redact_text(value)
         case Mapping():
-            return {
-                key: "[secret]" if _SECRET_KEY.fullmatch(str(key)) else redact_values(item, redact_text)
-                for key, item in value.items()
-            }
+            shown: dict[str, object] = {}
+            for key, item in value.items():
+                name = redact_text(str(key))
+                if name in shown:  # of several addresses each stays
+                    name = f"{name} {len(shown) + 1}"
+                secret = _SECRET_KEY.fullmatch(str(key))
+                shown[name] = "[secret]" if secret else redact_values(item, redact_text)
+            return shown
         case list() | tuple():
             return [redact_values(item, redact_text) for item in value]
-        case _:
+        case None | bool() | int() | float():
             return value
+        case _:
+            return redact_text(str(value))
 
 
 def without_password(text: str, mask: str = "********") -> str:

@@ -14,6 +14,7 @@ from voicespan.content import numbers_json
 from voicespan.estimate import Bill
 from voicespan.events import Close
 from voicespan.operations import SessionTotals
+from voicespan.redaction import redact
 from voicespan.usage import NOTHING, Usage
 
 _PREFIX = "voicespan.session."
@@ -105,7 +106,7 @@ def session_close(close: Close) -> Attributes:
     """How the client's socket was closed."""
     return {
         c.SESSION_CLOSE_CODE: close.code,
-        c.SESSION_CLOSE_REASON: close.reason,
+        c.SESSION_CLOSE_REASON: redact(close.reason),
         c.SESSION_CLOSE_INITIATOR: close.initiator,
     }
 

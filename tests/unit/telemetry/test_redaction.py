@@ -27,6 +27,9 @@ KEY = "AIza" + "a" * 35
         ("write to ann.lee+x@example.co.uk today", "write to [email] today"),
         ("card 4111 1111 1111 1111 please", "card [card] please"),
         ("card 4111-1111-1111-1111", "card [card]"),
+        ("card 4111\u00a01111\u00a01111\u00a01111", "card [card]"),
+        ("card 4111\u20131111\u20131111\u20131111", "card [card]"),
+        ("call +358\u00a040\u202f123\u202f4567 now", "call [phone] now"),
         ("call +358 40 123 4567 now", "call [phone] now"),
         ("call (212) 555-0100", "call [phone]"),
     ],
@@ -65,12 +68,14 @@ def test_a_number_with_its_check_digit_is_a_card_and_with_another_is_none(digits
 
 def test_strings_inside_values_are_masked_and_json_stays_json() -> None:
     value = {"to": "a@b.example", "n": 4111111111111111, "password": "x", "list": [{"api_key": 1}, ("a@b.example",)]}
+    value |= {"of": {"a@b.example": 1, "c@d.example": 2, 3: None}}
     shown = json.loads(Capture(on_spans=True).json(value))
     assert shown == {
         "to": "[email]",
         "n": 4111111111111111,
         "password": "[secret]",
         "list": [{"api_key": "[secret]"}, ["[email]"]],
+        "of": {"[email]": 1, "[email] 2": 2, "3": None},
     }
 
 
@@ -87,6 +92,9 @@ def session_of(text: str, capture: Capture) -> list[ReceivedSpan]:
     session.feed(ev.UserText(text))
     session.feed(ev.ToolCall("1", "search_nearby", {"query": text, "nested": [text]}))
     session.feed(ev.ToolResponse("1", ToolOutcome.ERROR, {"error": text}, f"failed: {text}"))
+    session.feed(ev.ToolCall("2", "contacts", {text: 1}))
+    found = {"by_mail": {text: "Ann"}, "set": {text}, "bytes": text.encode(), "object": Path(text)}
+    session.feed(ev.ToolResponse("2", ToolOutcome.OK, found))
     session.feed(ev.OutputTranscript(text))
     session.feed(ev.ModelAudio(0.2))
     session.close(Close(1000, "bye", "client"))
@@ -97,6 +105,26 @@ def session_of(text: str, capture: Capture) -> list[ReceivedSpan]:
 def test_a_secret_that_was_said_is_on_no_span(secret: str) -> None:
     for span in session_of(f"it is {secret} indeed", Capture(on_spans=True)):
         assert secret.encode() not in span.raw, span.name
+
+
+@pytest.mark.parametrize("secret", [KEY, "ann@example.com"])
+@pytest.mark.parametrize("capture", [Capture(), Capture(True, True)])
+def test_a_secret_that_somebody_hung_up_with_is_nowhere(secret: str, capture: Capture) -> None:
+    recorder, close = Recorder(), Close(1008, f"not with {secret}")
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, capture=capture, logger=recorder.logger)
+    for event in (
+        ev.Dialing(),
+        ev.Connected(),
+        ev.Disconnected(close),
+        ev.Dialing(),
+        ev.Disconnected(close, "refused"),
+    ):
+        session.feed(event)
+    session.close(close, "client_gone")
+    assert secret not in repr(recorder.logs())
+    for span in recorder.spans():
+        assert secret.encode() not in span.raw, span.name
+    assert "not with [" in named(recorder.spans(), "WebSocket Session").status_message
 
 
 def test_without_capture_not_even_an_error_tells_what_was_said() -> None:
