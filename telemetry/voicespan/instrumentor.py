@@ -77,8 +77,9 @@ class GeminiLiveInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         from voicespan.genai.program import Program  # noqa: PLC0415
 
         with contextlib.suppress(ImportError):
-            # Prices take 40 ms to read; not in the middle of a call.
-            import genai_prices.data_snapshot  # noqa: F401, PLC0415
+            from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
+
+            get_snapshot()  # takes up to 0.1 s to read its prices the first time: not in the loop of a call
         _State.program = Program(
             Providers(tracer_provider, meter_provider, logger_provider),
             settings or settings_from_environment(),

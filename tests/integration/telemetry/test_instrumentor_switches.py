@@ -1,5 +1,7 @@
 """What switches instrumentation off, and the settings that it takes."""
 
+from unittest.mock import Mock
+
 import pytest
 from google.genai.live import AsyncSession
 from opentelemetry import metrics, trace
@@ -21,6 +23,13 @@ __all__ = ["instrument", "recorder", "wire"]
 
 def watched(session: AsyncSession) -> bool:
     return "_voicespan_connection" in vars(session)
+
+
+def test_prices_are_read_before_there_is_a_call(instrument: Instrument, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Mock()
+    monkeypatch.setattr("genai_prices.data_snapshot.get_snapshot", read)
+    instrument()
+    read.assert_called_once_with()
 
 
 async def test_suppression_is_respected(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
