@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from voicespan import events as ev
+from voicespan.content import encodable
 from voicespan.events import Event
 from voicespan.onset import leading_silence_s
 from voicespan.usage import Usage
@@ -57,7 +58,8 @@ class GeminiTranslator:
         if message.tool_call:
             found += [self._call(call) for call in message.tool_call.function_calls or ()]
         if message.tool_call_cancellation:
-            found += [ev.ToolCancelled(str(call_id)) for call_id in message.tool_call_cancellation.ids or ()]
+            cancelled = message.tool_call_cancellation.ids or ()
+            found += [ev.ToolCancelled(encodable(str(call_id))) for call_id in cancelled]
         if interrupted:
             found.append(ev.Interrupted())
         if content and content.generation_complete:
@@ -76,8 +78,8 @@ class GeminiTranslator:
         if not call.id:
             self._unnamed_calls += 1
         return ev.ToolCall(
-            call_id=call.id or f"unnamed-{self._unnamed_calls}",
-            name=call.name or "unnamed",
+            call_id=encodable(call.id) if call.id else f"unnamed-{self._unnamed_calls}",
+            name=encodable(call.name or "unnamed"),
             arguments=call.args or {},
             unnamed=not call.id,
             blocking=call.name not in self._non_blocking,

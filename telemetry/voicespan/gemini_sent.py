@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from voicespan import events as ev
+from voicespan.content import encodable
 from voicespan.events import Event, Scheduling, ToolOutcome
 from voicespan.wire_view import view
 
@@ -85,7 +86,7 @@ class Sender:
         result = response.response or {}
         error = result.get("error")
         return ev.ToolResponse(
-            str(call_id),
+            encodable(str(call_id)),
             ToolOutcome.ERROR if error else ToolOutcome.OK,
             result,
             str(error) if error else None,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from support.examples import examples
 from support.played import MODELS, SCENARIOS, played
-from voicespan import GeminiJson, GeminiTranslator
+from support.telling import IDENTITY, MODEL, Recorder
+from voicespan import Close, GeminiJson, GeminiTranslator, VoiceSession
 from voicespan import events as ev
 from voicespan_simulator.dialect import VERTEX
 
@@ -249,3 +250,21 @@ def test_calls_without_ids_are_answered_in_order_by_name() -> None:
     answers = [{"name": name, "response": {}} for name in ("b", "a", "a", "c")]
     answered = wire.sent({"toolResponse": {"functionResponses": answers}})
     assert [e.call_id for e in answered if isinstance(e, ev.ToolResponse)] == [asked[1], asked[0], asked[2]]
+
+
+def test_half_a_character_in_a_tools_name_or_a_calls_id_does_not_cost_the_span() -> None:
+    call_id = "1 \ud800"
+    recorder, wire = Recorder(), GeminiJson()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    called = {"toolCall": {"functionCalls": [{"id": call_id, "name": "na\udfffme", "args": {}}]}}
+    answered = {"functionResponses": [{"id": call_id, "name": "na\udfffme", "response": {"found": 1}}]}
+    cancelled = {"toolCallCancellation": {"ids": [call_id]}}
+    for event in [*wire.received(called), *wire.sent({"toolResponse": answered})]:
+        session.feed(event)
+    for event in [*wire.received(called), *wire.received(cancelled)]:
+        session.feed(event)
+    session.close(Close(1000, "bye", "client"))
+    spans = recorder.spans()
+    assert sorted(span.name for span in spans) == ["Turn 1", "WebSocket Session", "tool-na\ufffdme", "tool-na\ufffdme"]
+    outcomes = {span.attributes["voicespan.tool.outcome"] for span in spans if span.name.startswith("tool-")}
+    assert outcomes == {"ok", "cancelled"}
