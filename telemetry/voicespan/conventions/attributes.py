@@ -187,7 +187,7 @@ LATENCY_TRANSPORT = _attribute(
     "s",
 )
 INPUT_AUDIO = _attribute(
-    "voicespan.audio.input_duration", "double", "audio sent to the model since the turn before it began", OWN, "s"
+    "voicespan.audio.input_duration", "double", "audio sent to the model since the turn before was told", OWN, "s"
 )
 OUTPUT_AUDIO = _attribute("voicespan.audio.output_duration", "double", "audio the model sent in this turn", OWN, "s")
 HEARD_AUDIO = _attribute(

@@ -106,6 +106,7 @@ class Store:
             self._reading = Tables(open_beside(self.path), self._owner.name)
             self._read_lock = threading.Lock()
         self._prune_at_s = float("-inf")
+        self._file = _file(self.path)
         self._keep_house()
         self._writer = Writer(self._commit, self._keep_house)
 
@@ -367,6 +368,13 @@ class Store:
 
     def _keep_house(self) -> float:
         """Called by the writer now and then; returns in how many seconds it wants to be called again."""
+        if self.path and self._file and _file(self.path) != self._file:
+            self._file = None
+            logger.error(
+                "%s was deleted or replaced while it was open: what ends is sent as before, but is not kept, and what"
+                " is unsent when the process ends is lost; restart the process",
+                self.path,
+            )
         try:
             if self._adopt():
                 return 0.0
@@ -398,6 +406,15 @@ class Store:
             self.queued(signal)
         self._notify(self._send)
         return adopted > 0
+
+
+def _file(path: Path | None) -> tuple[int, int] | None:
+    """Which file a path leads to; None where it leads to none."""
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None
 
 
 def size_on_disk(path: Path) -> int:

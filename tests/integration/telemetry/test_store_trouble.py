@@ -141,6 +141,25 @@ def test_a_damaged_file_is_named_and_left_alone(path: Path, caplog: pytest.LogCa
     store.close()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_deleted_or_replaced_while_it_is_open_is_told_once_and_what_is_in_hand_is_sent(
+    store: Store, path: Path, caplog: pytest.LogCaptureFixture, replaced: bool
+) -> None:
+    end_spans(store, "before")
+    if replaced:
+        other = path.with_name("other.db")
+        Store(other).close()
+        other.replace(path)
+    else:
+        path.unlink()
+    store._keep_house()
+    store._keep_house()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert f"{path} was deleted or replaced" in caplog.text
+    end_spans(store, "after")
+    assert names_in(waiting(store)) == ["before", "after"]
+
+
 def test_a_file_that_is_damaged_while_it_is_open_costs_the_file_and_not_what_comes(
     store: Store, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
