@@ -71,7 +71,10 @@ class Capture:
     def _redacted(self, text: str) -> str:
         """What cannot be redacted does not leave; a program's own `redact` may fail in any way."""
         try:
-            return self.redact(text)
+            redacted: object = self.redact(text)
+            if not isinstance(redacted, str):  # but None, say, where it forgot its `return`
+                raise TypeError(f"redact returned {type(redacted).__name__}")
+            return redacted
         except Exception as error:  # noqa: BLE001
             report(error)
             return "[redaction failed]"

@@ -14,6 +14,7 @@ from voicespan import conventions as c
 from voicespan import operations as op
 from voicespan.attributes import Attributes, Model
 from voicespan.content import numbers_json
+from voicespan.guard import guarded
 from voicespan.operations import EndReason
 
 _LEVELS = {SeverityNumber.INFO: "INFO", SeverityNumber.WARN: "WARN"}
@@ -77,6 +78,7 @@ class SessionEvents:
     def _warn(self, name: str, at_ns: int, found: Mapping[str, AttributeValue | None]) -> None:
         self.tell(name, at_ns, found, warn=True)
 
+    @guarded(default=None)  # by itself: a program's log processor may fail, and the span that ends here is to end
     def _log(
         self, name: str, at_ns: int, found: Mapping[str, AttributeValue], level: SeverityNumber, context: Context
     ) -> None:

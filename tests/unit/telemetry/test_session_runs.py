@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from opentelemetry import context as otel_context
@@ -20,15 +21,19 @@ from voicespan.operations import Operation, Stalled, StallKind
 CALL = "ON MIC VAS I VAE CALL1 RESP1 a A T A GC U TC I VAE A GC VAS INT U TC BYE"
 
 
-def test_a_redaction_or_a_listener_that_fails_loses_no_span(monkeypatch: pytest.MonkeyPatch) -> None:
+def fail(*_: object, **__: object) -> str:
+    raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("redact", [fail, lambda _: None])
+def test_a_redaction_a_listener_or_a_log_pipeline_that_fails_loses_no_span(
+    redact: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("VOICESPAN_RAISE")
-
-    def fail(_: object) -> str:
-        raise RuntimeError("broken")
-
     recorder = Recorder()
-    capture = Capture(on_spans=True, redact=fail)
-    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, capture=capture)
+    monkeypatch.setattr(recorder.logger, "emit", fail)
+    capture = Capture(on_spans=True, on_events=True, redact=redact)
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, capture=capture, logger=recorder.logger)
     session.listener = fail  # type: ignore[assignment]
     for event, at in events(CALL):
         session.feed(event, at)
