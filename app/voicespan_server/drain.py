@@ -82,6 +82,7 @@ class Drain:
 
         for number in SIGNALS:
             signal.signal(number, handle)
+        _settle_hangup()
         try:
             yield
         finally:
@@ -106,6 +107,17 @@ class Drain:
         except TimeoutError:
             logger.warning("%d calls still ran after %g s and are ended", self._calls, self._drain_s)
         stop()
+
+
+def _settle_hangup() -> None:
+    """SIGHUP, as of a terminal that is closed, would end the process in the midst of its calls: it is a SIGTERM.
+
+    Unless somebody ignores it, as nohup does; a worker leaves it to its supervisor.
+    """
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:
+        return
+    worker = multiprocessing.parent_process() is not None
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if worker else lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def end_with_parent() -> None:

@@ -81,7 +81,8 @@ class RestClient:
                 raise CallError(f"{self.address} shows no trace: HTTP {answer.status_code} {answer.text[:200]}")
             if time.monotonic() > deadline:
                 raise CallError(
-                    f"{self.address} has no trace {trace_id}: is OTEL_SDK_DISABLED set there, or a sampler?"
+                    f"{self.address} has no trace {trace_id}: is OTEL_SDK_DISABLED set there, or a sampler? "
+                    "Or can its store not be written? /healthz says"
                 )
             time.sleep(POLL_S)
 

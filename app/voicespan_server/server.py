@@ -88,7 +88,7 @@ class Server:
         """Bring telemetry out, within bounds. uvicorn dies by its signal afterwards, so nothing later would run."""
         await self.toolbox.places.close()
         kept = self.pipeline.store.path
-        if not await in_thread_of_its_own(self.pipeline.shutdown):
+        if not await in_thread_of_its_own(self.pipeline.shutdown) and self.pipeline.senders:
             logger.warning("not all could be sent; what is left %s", f"stays in {kept}" if kept else "is lost")
         if self.langfuse:
             with suppress(TimeoutError):

@@ -77,6 +77,8 @@ class SimulatorProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                # Ctrl-C, and a terminal that is closed, are for its parent, whose calls may end in their own time.
+                start_new_session=True,
             )
         deadline = monotonic() + self._start_timeout_s
         while not ready_file.exists():

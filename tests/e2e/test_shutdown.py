@@ -65,6 +65,25 @@ async def test_running_calls_may_finish_and_new_ones_are_refused(
     assert [(s.name, s.status) for s in refusals] == [("Voice Session", "ERROR")]
 
 
+async def test_a_terminal_that_is_closed_or_interrupted_cuts_no_call_that_may_finish(
+    environ: dict[str, str], receiver: OtlpHttpSink
+) -> None:
+    with_a_simulator_of_its_own = {k: v for k, v in environ.items() if not k.startswith("VOICESPAN_SIMULATOR_")}
+    for number in (signal.SIGHUP, signal.SIGINT):
+        receiver.spans.clear()
+        server = ServerProcess({**with_a_simulator_of_its_own, "VOICESPAN_DRAIN_S": "30"})
+        with server:
+            async with call(server.voice_url) as caller:
+                os.killpg(server.process.pid, number)  # as a terminal does: to all programs in it
+                await until(lambda url=server.url: status_of(url + "/readyz") == 503, "not draining")  # type: ignore[misc]
+                await ask(caller)
+                await caller.hang_up()
+            await asyncio.to_thread(server.process.wait, 20)
+        session = next(s for s in receiver.spans.all() if s.name == "WebSocket Session")
+        assert session.attributes["voicespan.session.turns"] == 1
+        assert session.attributes["voicespan.session.connections"] == 1
+
+
 async def test_calls_that_outlast_the_time_are_closed_as_by_a_restart(
     environ: dict[str, str], receiver: OtlpHttpSink
 ) -> None:

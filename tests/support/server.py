@@ -69,6 +69,7 @@ class ServerProcess:
                 env=self.env,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # as in a terminal of its own
             )
         deadline = time.monotonic() + timeout_s
         while True:

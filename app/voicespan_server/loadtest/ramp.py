@@ -49,10 +49,10 @@ async def run(plan: Plan, habits: Habits, told: Callable[[Level], None], lives: 
             told(found[-1])
             if found[-1].faults:
                 break
-    finally:
         stop.set()
         if callers:
             await asyncio.wait(callers, timeout=GOODBYE_S)
+    finally:  # at once, where somebody has had enough
         for task in (*callers, watching):
             task.cancel()
         await asyncio.gather(*callers, watching, return_exceptions=True)

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from voicespan.sdk.database import open_for_reading, open_for_writing
+from voicespan.sdk.database import StoreError, open_for_reading, open_for_writing
 from voicespan.sdk.owner import living_owners
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import size_on_disk
@@ -150,10 +150,12 @@ def prune(path: Path, max_bytes: int | None, max_age_s: float | None, *, forget_
             records += deleted
         full = max_bytes is not None and tables.used_bytes() > max_bytes
         waiting = _waiting(database, before_s, full=full)
-        if records:
-            with suppress(sqlite3.OperationalError):  # in use: the space is not given back, but used again
+        with suppress(
+            sqlite3.OperationalError
+        ):  # in use, or no room for it: the space is not given back, but used again
+            if records:
                 database.execute("VACUUM")
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return Pruned(records, forgotten, waiting, before_bytes, size_on_disk(path))
 
 
@@ -184,4 +186,7 @@ def _writing(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.exists():
         raise FileNotFoundError(f"no store yet: {path} does not exist (VOICESPAN_STORE_PATH names another file)")
     with closing(open_for_writing(path)) as database:
-        yield database
+        try:
+            yield database
+        except sqlite3.OperationalError as error:  # the disk is full, or somebody holds a lock
+            raise StoreError(f"{path} cannot be written: {error}") from error

@@ -136,7 +136,7 @@ class Sender:
                     self._say(reason, f"the receiver refused {len(batch.ids)} {noun}, which are set aside: {reason}")
                 case Again(reason, after_s):
                     self.stats.failed_posts += 1
-                    self._say(reason, f"{noun} wait, the receiver cannot be reached: {reason}")
+                    self._say(reason, f"{noun} wait, the receiver does not take them: {reason}")
                     wait_s = min(max(after_s or 0.0, delay_s * random.uniform(0.8, 1.2)), MAX_RETRY_AFTER_S)
                     if self._stopping.wait(wait_s):
                         return delay_s  # what is left stays in the store

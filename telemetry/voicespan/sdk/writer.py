@@ -157,6 +157,9 @@ class Writer:
             else:
                 self._stopping.wait(RETRY_AFTER_S)
                 self._wake.set()
+        if lost := len(work.work.records):
+            self.dropped += lost
+            logger.warning("the store could not be written to the end: %d records are lost", lost)
 
     def _take_into(self, taken: _Pass) -> None:
         items: list[Item] = []

@@ -1,5 +1,8 @@
 """`voicespan store`: what waits, what was refused and why, once more with it, and away with what is old."""
 
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from support.otlp_sink import OtlpHttpSink
 from support.stores import end_spans, path, store, waiting
 from voicespan.sdk import maintenance
+from voicespan.sdk.database import StoreError
 from voicespan.sdk.endpoint import Endpoint
 from voicespan.sdk.sender import Sender
 from voicespan.sdk.signals import Signal
@@ -86,3 +90,19 @@ def test_pruning_by_age_leaves_the_young(store: Store, path: Path) -> None:
     found = maintenance.prune(path, None, 999, forget_rejections=True)
     assert (found.records, found.forgotten_rejections, found.waiting) == (1, 1, 0)
     assert maintenance.status(path).signals[0].records == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [maintenance.replay, lambda path: maintenance.prune(path, None, 0.0, forget_rejections=True)],
+    ids=["replay", "prune"],
+)
+def test_a_store_that_cannot_be_written_is_told_in_a_line(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[[Path], object]
+) -> None:
+    monkeypatch.setattr("voicespan.sdk.database.BUSY_S", 0.0)
+    end_spans(store, "one")
+    with closing(sqlite3.connect(path)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match=f"{path} cannot be written: database is locked"):
+            command(path)

@@ -72,6 +72,20 @@ def test_a_full_disk_delays_spans_and_what_follows_is_whole(store: Store, monkey
     assert names_in(waiting(store)) == ["waits"] * 50
 
 
+def test_what_a_full_disk_did_not_take_to_the_end_is_counted_and_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("voicespan.sdk.writer.RETRY_AFTER_S", 0.05)
+    with store._lock:
+        store._tables.database.execute("PRAGMA query_only=ON")
+    for _ in range(3):
+        provider_of(store).get_tracer("t").start_span("late").end()
+    assert not store.flush(0.3)
+    store.close(1)
+    assert "could not be written to the end: 3 records are lost" in caplog.text
+    assert store.stats().dropped == 3
+
+
 def test_a_span_that_cannot_be_encoded_is_dropped_alone(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     tracer = provider_of(store).get_tracer("t")
     for name in ("before", "bad \ud800", "after"):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from voicespan_server.loadtest import ramp
+from voicespan_server.loadtest.caller import Habits
 from voicespan_server.loadtest.figures import Level, Report, Tally, level, summary
 from voicespan_server.loadtest.playback import HELD_BACK_S, Playback
 
@@ -95,3 +99,24 @@ def test_the_knee_is_the_last_level_before_the_first_that_did_not_hold() -> None
     bad = measured(30, errors=Counter({"overloaded": 50}))
     assert Report("ws://x", (good, better, bad, measured(40))).knee == 20
     assert Report("ws://x", (bad,)).knee is None
+
+
+async def test_a_test_that_is_broken_off_waits_for_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    calling = asyncio.Event()
+
+    async def call_for_ever(*_: object) -> None:
+        calling.set()
+        await asyncio.Event().wait()
+
+    async def no_token() -> None:
+        return None
+
+    monkeypatch.setattr(ramp, "call_until", call_for_ever)
+    plan = ramp.Plan(levels=(1,), seconds=60.0, settle_s=0.0)
+    habits = Habits("ws://127.0.0.1:1/ws/voice", (), 1, 1.0, no_token)
+    running = asyncio.create_task(ramp.run(plan, habits, lambda _: None, lambda *_: None))
+    await calling.wait()
+    running.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await running
