@@ -143,11 +143,13 @@ class ModelMetrics:
 class SessionMetrics:
     """Turns the operations of one session into measurements."""
 
-    __slots__ = ("_answered_ns", "_began_ns", "_model", "_tools")
+    __slots__ = ("_answered_ns", "_began_ns", "_model", "_newest", "_tools")
 
     def __init__(self, model: ModelMetrics, began_ns: int) -> None:
         self._model = model
         self._began_ns = began_ns
+        # The end of the newest turn, once it is told: one that waits for a tool may be told after the next began.
+        self._newest = 0
         self._answered_ns: int | None = None
         self._tools: dict[str, op.StartTool] = {}
         self._model.count(c.METRIC_SESSIONS_ACTIVE)
@@ -165,9 +167,10 @@ class SessionMetrics:
                     self._tools.clear()  # lets go of its table
             case op.EndConnection():
                 self._connection(operation, context)
-            case op.StartTurn(at_ns=at_ns):
+            case op.StartTurn(index, at_ns):
                 if self._answered_ns is not None and at_ns >= self._answered_ns:
                     self._model.record(c.METRIC_GAP, (at_ns - self._answered_ns) / 1e9, context, {})
+                self._newest, self._answered_ns = index, None
             case op.GoingAway():
                 self._model.count(c.METRIC_GO_AWAYS)
             case op.ConnectionEnded(close=close):
@@ -189,7 +192,8 @@ class SessionMetrics:
         self._model.record(c.METRIC_TURN_DURATION, (record.end_ns - record.start_ns) / 1e9, context, reason)
         if record.interruption_cause:
             self._model.count(c.METRIC_INTERRUPTIONS, {c.TURN_INTERRUPTION_CAUSE: str(record.interruption_cause)})
-        self._answered_ns = record.end_ns
+        if record.index == self._newest:
+            self._answered_ns = record.end_ns
         self._waits(record, context)
         if record.heard and record.output_audio_s and record.interruption_cause:
             how = {

@@ -198,3 +198,20 @@ def test_trouble_is_counted(recorder: Recorder) -> None:
     assert set(points(metrics["voicespan.latency"])) == {("endpointing",), ("model",), ("transport",)}
     assert points(metrics["voicespan.interruption.heard_ratio"])[("reported", "speech")] == (pytest.approx(0.75), 1)
     assert points(metrics["voicespan.barge_in.time_to_silence"])[()][1] == 1
+
+
+@pytest.mark.parametrize(
+    ("story", "gaps"),
+    [
+        ("cc T A GC U TC .. cc T A GC U TC .. cc T A GC U TC BYE", [(0, 1), (1, 2)]),
+        # The second turn is told when its tool has ended: how long after it the third began is not known then.
+        ("cc T A GC U TC .. cc CALL1 A GC U TC .. cc T A GC U TC RESP1 .. cc T A GC U TC BYE", [(0, 1), (2, 3)]),
+    ],
+)
+def test_a_gap_is_between_a_turn_and_the_next_and_never_has_a_turn_in_it(
+    recorder: Recorder, story: str, gaps: list[tuple[int, int]]
+) -> None:
+    tell(story, recorder=recorder)
+    told = sorted(turns(story), key=lambda record: record.index)
+    between = [(told[after].start_ns - told[before].end_ns) / 1e9 for before, after in gaps]
+    assert points(measured(recorder)[c.METRIC_GAP]) == {(): (pytest.approx(sum(between)), len(gaps))}
