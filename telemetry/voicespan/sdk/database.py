@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -136,6 +138,23 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{path} is not a Voicespan store ({error}): move it away") from error
     return database
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A store that is there, for as long as it is read.
+
+    Raises:
+        FileNotFoundError: there is none.
+        StoreError: as `open_for_reading`; or it turns out to be damaged, or is locked.
+    """
+    with closing(open_for_reading(path)) as database:
+        try:
+            yield database
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"{path} cannot be read: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path} is damaged ({error}): move it away") from error
 
 
 def _check_readable(version: int, path: Path) -> None:

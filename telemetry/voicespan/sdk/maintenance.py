@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from voicespan.sdk.database import StoreError, open_for_reading, open_for_writing
+from voicespan.sdk.database import StoreError, open_for_writing, reading
 from voicespan.sdk.owner import living_owners
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import size_on_disk
@@ -77,7 +77,7 @@ def status(path: Path) -> StoreStatus:
         StoreError: it is no store, or cannot be read.
     """
     now_s = time.time()
-    with closing(open_for_reading(path)) as database:
+    with reading(path) as database:
         records = dict(database.execute("SELECT signal, count(*) FROM records GROUP BY signal").fetchall())
         outbox = {
             row[0]: row[1:]
@@ -104,7 +104,7 @@ def rejections(path: Path) -> list[Rejection]:
         FileNotFoundError: there is no store.
         StoreError: it is no store, or cannot be read.
     """
-    with closing(open_for_reading(path)) as database:
+    with reading(path) as database:
         rows = database.execute(
             "SELECT o.signal, o.rejected, count(*), min(coalesce(r.written_s, r.end_ns / 1000000000)),"
             " max(coalesce(r.written_s, r.end_ns / 1000000000)) FROM outbox o JOIN records r ON r.id = o.record"
@@ -190,3 +190,5 @@ def _writing(path: Path) -> Iterator[sqlite3.Connection]:
             yield database
         except sqlite3.OperationalError as error:  # the disk is full, or somebody holds a lock
             raise StoreError(f"{path} cannot be written: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path} is damaged ({error}): move it away") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from voicespan import conventions as c
-from voicespan.sdk.database import open_for_reading
+from voicespan.sdk.database import reading
 from voicespan.sdk.store import Store
 
 Scalar = str | bool | int | float | None
@@ -73,7 +73,7 @@ def reader(path: Path) -> Iterator[TraceReader]:
         FileNotFoundError: there is none.
         StoreError: it is no store, or cannot be read.
     """
-    with closing(open_for_reading(path)) as database:
+    with reading(path) as database:
         yield TraceReader(database)
 
 

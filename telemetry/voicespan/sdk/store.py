@@ -376,7 +376,7 @@ class Store:
                 self.path,
             )
         try:
-            if self._adopt():
+            if self._unless_damaged(self._adopt):
                 return 0.0
             if time.monotonic() >= self._prune_at_s:
                 self._prune_at_s = time.monotonic() + PRUNE_EVERY_S

@@ -3,14 +3,17 @@
 import os
 import sqlite3
 import subprocess
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from chaos.disk import small_disk
 from support.stores import end_spans, names_in, path, provider_of, store, waiting
+from voicespan.sdk import maintenance
 from voicespan.sdk.database import StoreError, open_for_writing
-from voicespan.sdk.reading import reader_of
+from voicespan.sdk.reading import reader, reader_of
 from voicespan.sdk.scores import Scores
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
@@ -153,6 +156,51 @@ def test_a_damaged_file_is_named_and_left_alone(path: Path, caplog: pytest.LogCa
     assert path.read_bytes().startswith(b"not a database")
     assert str(path) in caplog.text
     store.close()
+
+
+@pytest.fixture
+def damaged(path: Path) -> Path:
+    """A store whose file has a good first page, and nothing else."""
+    with closing(Store(path, send=[Signal.TRACES])) as whole:
+        end_spans(whole, "one")
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (size - 4096))
+    return path
+
+
+def traces_in(path: Path) -> object:
+    with reader(path) as traces:
+        return traces.latest(10)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        maintenance.status,
+        maintenance.rejections,
+        lambda path: maintenance.prune(path, None, 0.0, forget_rejections=True),
+        traces_in,
+    ],
+    ids=["status", "rejected", "prune", "traces"],
+)
+def test_who_reads_a_file_that_is_damaged_inside_is_told_so_in_a_line(
+    damaged: Path, use: Callable[[Path], object]
+) -> None:
+    with pytest.raises(StoreError, match=f"{damaged} is damaged .*: move it away"):
+        use(damaged)
+
+
+def test_a_file_that_was_damaged_before_it_was_opened_is_left_for_the_memory(
+    damaged: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(Store(damaged, send=[Signal.TRACES])) as store:
+        end_spans(store, "two")
+        assert store.stats().in_memory
+        assert names_in(waiting(store)) == ["two"]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert f"{damaged} is damaged" in caplog.text
 
 
 @pytest.mark.parametrize("replaced", [False, True])
