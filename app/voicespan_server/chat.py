@@ -203,7 +203,7 @@ def _describe(span: Span, record: TurnRecord, model: Model, instructions: str, c
     bill = Bill(record.usage) if record.usage else None
     span.set_attributes(attr.generation(record, model, attr.TEXT, bill))
     if capture.on_spans:
-        asked = Conversation(instructions, capture).recent() + msg.question(record, capture)
+        asked = Conversation(instructions, capture).recent(record.index) + msg.question(record, capture)
         span.set_attributes(attr.exchange_text(asked, msg.answer(record, capture), attr.finish_reason(record)))
 
 

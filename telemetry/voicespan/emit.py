@@ -254,8 +254,8 @@ class SessionSpans:
     def _exchange(self, record: op.TurnRecord, conversation: Conversation) -> Exchange:
         """The words of a turn, which `conversation` goes on with."""
         asked, answered = msg.question(record, self._capture), msg.answer(record, self._capture)
-        shown = [*conversation.recent(), *asked]
-        conversation.extend([*asked, *answered])
+        shown = [*conversation.recent(record.index), *asked]
+        conversation.extend([*asked, *answered], record.index)
         return Exchange(shown, answered, asked=bool(asked), said=bool(record.model_text))
 
     def _generations(self, record: op.TurnRecord, bill: Bill | None, text: Attributes, parent: Context) -> None:

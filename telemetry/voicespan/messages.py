@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -92,22 +93,26 @@ def answer(record: TurnRecord, capture: Capture) -> list[Message]:
 
 
 class Conversation:
-    """The messages of a session so far, bounded."""
+    """The messages of a session so far, bounded, in the order of its turns: one may be told after the next."""
 
-    __slots__ = ("_messages", "_system")
+    __slots__ = ("_messages", "_system", "_turns")
 
     def __init__(self, instructions: str, capture: Capture) -> None:
         self._system = (Message("system", capture.text(instructions)),) if instructions else ()
         self._messages: list[Message] = []
+        self._turns: list[int] = []  # of each message
 
-    def extend(self, messages: Iterable[Message]) -> None:
-        """Append what was said."""
-        self._messages.extend(messages)
-        del self._messages[:-MAX_MESSAGES]
+    def extend(self, messages: Sequence[Message], turn: int) -> None:
+        """Add what was said in a turn."""
+        at = bisect_right(self._turns, turn)
+        self._messages[at:at] = messages
+        self._turns[at:at] = [turn] * len(messages)
+        del self._messages[:-MAX_MESSAGES], self._turns[:-MAX_MESSAGES]
 
-    def recent(self) -> list[Message]:
-        """The instructions and the last few messages, from a user's words on: a tool's result needs its call."""
-        messages = self._messages[-CONTEXT_MESSAGES:]
+    def recent(self, turn: int) -> list[Message]:
+        """The instructions and the last few messages before a turn, from a user's words on: a result needs its call."""
+        before = bisect_left(self._turns, turn)
+        messages = self._messages[max(0, before - CONTEXT_MESSAGES) : before]
         while messages and messages[0].role != "user":
             messages.pop(0)
         return [*self._system, *messages]

@@ -115,6 +115,25 @@ def test_the_conversation_stands_on_turns_and_session_as_chat() -> None:
     assert json.loads(str(session.attributes["langfuse.observation.output"]))[0]["role"] == "assistant"
 
 
+def test_the_conversation_is_in_order_also_where_a_turn_waited_for_its_tool() -> None:
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, capture=Capture(on_spans=True))
+    said = iter(["one", "two", "three"])
+    for event, at_ns in events("ON cc CALL1 A GC U TC cc A GC U TC RESP1 cc A GC U TC BYE"):
+        told = ev.UserText(next(said)) if isinstance(event, ev.UserText) else event
+        session.feed(told, session.began_ns + at_ns)
+    spans = recorder.spans()
+
+    def asked(name: str) -> list[str]:
+        messages = json.loads(str(named(spans, name).attributes["langfuse.observation.input"]))
+        return [message["content"] for message in messages if message["role"] == "user"]
+
+    assert asked("Turn 1") == ["one"]
+    assert asked("Turn 2") == ["two"], "of the first nothing was told yet"
+    assert asked("Turn 3") == ["one", "two", "three"]
+    assert asked("WebSocket Session") == ["one", "two", "three"]
+
+
 def test_an_unanswered_question_is_input_not_output() -> None:
     session = named(tell("cc A T GC U TC cc BYE"), "WebSocket Session")
     said = json.loads(str(session.attributes["langfuse.observation.input"]))
