@@ -37,7 +37,11 @@ class Identity:
     def __post_init__(self) -> None:
         for name in ("session_id", "user_id", "conversation_id"):
             value = getattr(self, name)
-            if value is not None and not 0 < len(value) <= MAX_ID:
+            if value is None:
+                continue
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be a str, got {type(value).__name__}")
+            if not 0 < len(value) <= MAX_ID:
                 raise ValueError(f"{name} must have 1 to {MAX_ID} characters, got {len(value)}")
 
     def attributes(self) -> dict[str, AttributeValue]:

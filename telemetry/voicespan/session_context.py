@@ -32,6 +32,7 @@ def session_context(
 
     Raises:
         ValueError: an id that is empty, or longer than Langfuse keeps.
+        TypeError: an id that is no text, as a number from a database.
     """
     identity = Identity(session_id or uuid.uuid4().hex, user_id, conversation_id, tags=tags)
     token = otel_context.attach(ident.in_context(identity))

@@ -129,6 +129,11 @@ def test_what_cannot_be_json_costs_neither_its_tool_nor_its_turn(
     assert named(spans, "tool-look_up").attributes["gen_ai.tool.call.result"] == '"[cannot be shown as JSON]"'
 
 
+def test_an_id_that_is_no_text_is_refused() -> None:
+    with pytest.raises(TypeError, match="user_id must be a str, got int"), session_context(user_id=42):  # type: ignore[arg-type]
+        pass
+
+
 def test_in_a_tool_without_a_session_nothing_happens() -> None:
     with in_tool(None, "c-1"):
         assert not trace.get_current_span().get_span_context().is_valid
