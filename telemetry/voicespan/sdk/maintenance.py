@@ -150,9 +150,8 @@ def prune(path: Path, max_bytes: int | None, max_age_s: float | None, *, forget_
             records += deleted
         full = max_bytes is not None and tables.used_bytes() > max_bytes
         waiting = _waiting(database, before_s, full=full)
-        with suppress(
-            sqlite3.OperationalError
-        ):  # in use, or no room for it: the space is not given back, but used again
+        # In use, or no room for it: the space is not given back, but used again.
+        with suppress(sqlite3.OperationalError):
             if records:
                 database.execute("VACUUM")
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
