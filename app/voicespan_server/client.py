@@ -34,6 +34,7 @@ from voicespan_server.server_messages import (
 )
 
 FRAME_S = 0.04
+UPGRADE_TIMEOUT_S = 10.0
 FRAME_BYTES = int(INPUT_RATE_HZ * FRAME_S) * 2
 SILENCE = bytes(FRAME_BYTES)
 BEARER = "bearer."
@@ -269,7 +270,9 @@ async def call(
     """
     offered = [Subprotocol(SUBPROTOCOL), *([Subprotocol(BEARER + token)] if token else [])]
     try:
-        connection = await connect(url, subprotocols=offered, compression=None, max_size=1 << 22)
+        connection = await connect(
+            url, subprotocols=offered, compression=None, max_size=1 << 22, open_timeout=UPGRADE_TIMEOUT_S
+        )
     except InvalidStatus as error:
         status = error.response.status_code
         after = error.response.headers.get("Retry-After", "")
@@ -282,6 +285,8 @@ async def call(
         ) from error
     except WebSocketException as error:
         raise CallError(f"{url}: {error}", type(error).__name__) from error
+    except TimeoutError as error:
+        raise CallError(f"{url}: the upgrade was not answered within {UPGRADE_TIMEOUT_S:g} s", "no-answer") from error
     async with connection as socket:
         client = VoiceClient(socket, await _begin(socket, user_id, turns, resume, traceparent))
         loops = [asyncio.create_task(client._listen())]

@@ -26,7 +26,7 @@ LAST_COMERS_S = 0.5
 READY_S = 60.0
 # While it waits for one: whether it is to stop instead.
 LOOK_EVERY_S = 0.5
-STOPS = {signal.SIGINT, signal.SIGTERM}
+STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 
 
 class WorkerServer(uvicorn.Server):
@@ -136,6 +136,10 @@ class Supervisor(Multiprocess):
         """As above."""
         self._at_once = self.should_exit.is_set()
         super().handle_term()
+
+    def handle_quit(self) -> None:
+        """As above: else its workers, which a terminal tells so too, would be replaced for ever."""
+        self.handle_term()
 
     def handle_ttin(self) -> None:
         """One worker more."""

@@ -58,13 +58,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shutil.rmtree(options.remove_folder, ignore_errors=True)
 
 
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is no port: 0 to 65535")
+    return port
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="voicespan-simulator",
         description="A simulator of the Gemini Live API on loopback. It plays a script and recognises no speech.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=0, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--scenario", default="demo", help="what calls play by default (default: %(default)s)")
     parser.add_argument("--list-scenarios", action="store_true", help="list them and exit")
     parser.add_argument(

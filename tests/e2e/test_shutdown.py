@@ -221,14 +221,15 @@ def runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 async def test_workers_end_with_their_supervisor_and_bring_their_spans_out(
-    environ: dict[str, str], receiver: OtlpHttpSink
+    environ: dict[str, str], receiver: OtlpHttpSink, number: signal.Signals
 ) -> None:
     with ServerProcess(environ, "--workers", "2") as server:
         workers = await two_workers_of(server)
         async with call(server.voice_url) as caller:
             await ask(caller)
-            assert await asyncio.to_thread(server.signal, signal.SIGTERM) == 0  # uvicorn's own
+            assert await asyncio.to_thread(server.signal, number) == 0  # uvicorn's own
             with pytest.raises(CallError, match="1012"):
                 await caller.wait_for(lambda c: False)
         assert not any(runs(pid) for pid in workers)

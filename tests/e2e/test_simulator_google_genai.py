@@ -423,6 +423,11 @@ def test_the_process_ends_with_a_parent_that_was_killed() -> None:
         socket.create_connection(("127.0.0.1", port), timeout=20)
 
 
+def test_a_port_that_is_none_is_refused() -> None:
+    with pytest.raises(SimulatorStartError, match=r"ended with 2: [\s\S]*99999 is no port"):
+        SimulatorProcess("demo", port=99999).start()
+
+
 def test_a_public_address_is_refused() -> None:
     with pytest.raises(SimulatorStartError, match=r"ended with 2: [\s\S]*0\.0\.0\.0 is not a loopback address"):
         SimulatorProcess(host="0.0.0.0").start()

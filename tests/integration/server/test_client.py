@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -166,6 +167,19 @@ async def test_a_refused_upgrade_carries_its_status_and_when_to_come_again() -> 
             async with call(url):
                 pass
     assert (refused.value.code, refused.value.retry_after_ms) == ("http-503", 2000)
+
+
+async def test_who_listens_and_does_not_answer_is_told_from_a_model_that_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("voicespan_server.client.UPGRADE_TIMEOUT_S", 0.05)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(CallError, match=r"the upgrade was not answered within 0\.05 s") as raised,
+    ):
+        async with call(f"ws://127.0.0.1:{silent.getsockname()[1]}/ws/voice"):
+            pass
+    assert raised.value.code == "no-answer"
 
 
 async def test_a_close_before_ready_is_named_by_its_code() -> None:
