@@ -32,7 +32,7 @@ def read_environment() -> None:
     Not only our own variables: OpenTelemetry and Langfuse read theirs from the environment.
 
     Raises:
-        SettingsError: a secret's file cannot be read.
+        SettingsError: `.env` or a secret's file cannot be read.
     """
     read_dotenv()
     _read_secret_files()
@@ -40,8 +40,16 @@ def read_environment() -> None:
 
 
 def read_dotenv() -> None:
-    """Put the variables of `.env` in the working directory into the environment, where they are unset or empty."""
-    for name, value in dotenv_values(".env").items():
+    """Put the variables of `.env` in the working directory into the environment, where they are unset or empty.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+    try:
+        found = dotenv_values(".env")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{Path('.env').absolute()} cannot be read: {_reason(error)}") from None
+    for name, value in found.items():
         if value and not os.environ.get(name):
             os.environ[name] = value
 
@@ -54,8 +62,11 @@ def _read_secret_files() -> None:
         try:
             os.environ[name] = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise SettingsError(f"{name}_FILE: {path} cannot be read: {reason}") from None
+            raise SettingsError(f"{name}_FILE: {path} cannot be read: {_reason(error)}") from None
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else "it is no text in UTF-8"
 
 
 def _spare_this_machine_the_proxy() -> None:

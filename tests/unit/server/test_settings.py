@@ -118,6 +118,12 @@ def test_a_dot_env_file_is_read_behind_the_environment(monkeypatch: pytest.Monke
     assert load_settings().model == "gemini-3.1-flash-live-preview"
 
 
+def test_a_dot_env_file_that_is_no_utf_8_is_named() -> None:
+    Path(".env").write_text("VOICESPAN_VOICE=Kore\n", encoding="utf-16")  # as PowerShell's > writes it
+    with pytest.raises(SettingsError, match=r"/\.env cannot be read: it is no text in UTF-8"):
+        read_environment()
+
+
 def test_a_simulator_that_nobody_started_is_asked_for() -> None:
     with pytest.raises(SettingsError, match="VOICESPAN_SIMULATOR_URL"):
         connect_to(load_settings())
