@@ -93,6 +93,14 @@ class ClientLeg(WebSocketsSansIOProtocol):
         """Audio of an even number of bytes, at most `max_bytes`, goes to `on_audio`; with None to ASGI, as at first."""
         self._on_audio, self._max_bytes = on_audio, max_bytes
 
+    def _refuse_head(self) -> None:
+        """websockets takes 128 headers of 8 KiB; of others uvicorn (0.54) would never hear, nor answer them."""
+        self.handshake_initiated = self.handshake_complete = self.close_sent = True
+        self.transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+        self.transport.close()
+
     # --- what comes ---------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
@@ -101,6 +109,8 @@ class ClientLeg(WebSocketsSansIOProtocol):
             # The upgrade, as uvicorn's HTTP protocol puts it together: the request's head and nothing behind it.
             self._at_frame = data.endswith(_END_OF_HEAD) and not self.handshake_initiated
             super().data_received(data)
+            if self.conn.handshake_exc is not None and not self.handshake_initiated:
+                self._refuse_head()
             return
         if self._held:
             data, self._held = self._held + data, b""

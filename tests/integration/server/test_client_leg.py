@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidState
+from websockets.exceptions import ConnectionClosed, InvalidState, InvalidStatus
 from websockets.frames import Close, Frame, Opcode
 
 from support.client_wire import UPGRADE, Wire, frame
@@ -329,3 +329,17 @@ async def test_over_sockets_a_client_that_does_not_read_is_written_to_no_more() 
                 assert len(await client.recv()) == 4_800
             await soon(lambda: app.leg is not None and app.leg.send_audio(PCM))
             assert await client.recv() == PCM
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"cookie": "c" * 9_000}, {f"x-{number}": "v" for number in range(140)}],
+    ids=["one that is too long", "too many"],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_over_sockets_an_upgrade_whose_head_is_too_large_is_answered(headers: dict[str, str]) -> None:
+    async with running(App()) as (url, _):
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(url, additional_headers=headers, open_timeout=5):
+                pass
+    assert refused.value.response.status_code == 431
