@@ -85,6 +85,7 @@ class Patches:
             async with opened as session:
                 yield session
             return
+        connection.live = self
         try:
             session = await opened.__aenter__()
         except BaseException as error:
@@ -153,7 +154,7 @@ def _receive(patches: Patches, original: Callable[..., Awaitable[types.LiveServe
     @functools.wraps(original)
     async def receive(self: live.AsyncSession) -> types.LiveServerMessage:
         connection = getattr(self, _CONNECTION, None)
-        if connection is None or not (connection.live and patches.active):
+        if connection is None or connection.live is not patches:
             return await original(self)
         try:
             message = await original(self)
@@ -177,7 +178,7 @@ def _realtime_input(patches: Patches, original: Method) -> Method:
         if args or kwargs:
             return await original(self, *args, audio=audio, **kwargs)  # which takes one argument at a time
         connection = getattr(self, _CONNECTION, None)
-        if connection is not None and connection.live and patches.active:
+        if connection is not None and connection.live is patches:
             connection.audio(audio)
         return await original(self, audio=audio)
 
