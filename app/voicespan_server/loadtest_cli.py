@@ -54,6 +54,8 @@ def loadtest(  # noqa: PLR0917 - typer calls it by name
     from voicespan_server.loadtest import Plan
 
     habits = _habits(url, lines or [], turns, answer_s, api_key)
+    if to is not None and to < calls:
+        raise typer.BadParameter(f"{to} is below --calls, {calls}", param_hint="--to")
     levels = list(range(calls, max(calls, to or calls) + 1, step or calls))
     try:
         report = asyncio.run(_measure(Plan(levels, seconds, settle_s, slower_ms), habits, to_stderr=as_json))

@@ -93,6 +93,7 @@ def test_the_trace_is_in_the_local_store(demo: tuple[Path, str]) -> None:
         (("call", "-t", "Hi", "--url", "http://127.0.0.1:1"), {}, "http://127.0.0.1:1 is no voice socket's URL"),
         (("call", "-t", "Hi", "--url", "ws://[::1"), {}, "ws://[::1 is no voice socket's URL"),
         (("call", "-t", "Hi", "--url", "ws://127.0.0.1:99999"), {}, "99999 is no voice socket's URL"),
+        (("loadtest", "--calls", "5", "--to", "3"), {}, "3 is below --calls, 5"),
         (("loadtest", "--url", "127.0.0.1"), {}, "127.0.0.1 is no voice socket's URL"),
         (("call", "-t", "Hi", "--url", "ws://127.0.0.1:1", "--api-key", "k"), {}, "http://127.0.0.1:1: "),
     ],
