@@ -44,7 +44,7 @@ _NOTHING: Unsent | None = None
 
 
 class Connection:
-    """One `AsyncSession`, from the dial to its end. `live` is whose methods tell it, and false once it has ended."""
+    """One `AsyncSession`, from the dial to its end. `live` is false once it has ended."""
 
     __slots__ = (
         "_audio_sent",
@@ -69,7 +69,7 @@ class Connection:
         self._sender = Sender(seeds_history=setup.seeds_history)
         self._unsent: tuple[Unsent, ...] = ()
         self._audio_type: str | None = _NONE_YET
-        self.live: object = True
+        self.live = True
 
     @property
     def session(self) -> VoiceSession:

@@ -85,7 +85,6 @@ class Patches:
             async with opened as session:
                 yield session
             return
-        connection.live = self
         try:
             session = await opened.__aenter__()
         except BaseException as error:
@@ -154,7 +153,7 @@ def _receive(patches: Patches, original: Callable[..., Awaitable[types.LiveServe
     @functools.wraps(original)
     async def receive(self: live.AsyncSession) -> types.LiveServerMessage:
         connection = getattr(self, _CONNECTION, None)
-        if connection is None or connection.live is not patches:
+        if connection is None or not (connection.live and patches.active):
             return await original(self)
         try:
             message = await original(self)
@@ -178,7 +177,7 @@ def _realtime_input(patches: Patches, original: Method) -> Method:
         if args or kwargs:
             return await original(self, *args, audio=audio, **kwargs)  # which takes one argument at a time
         connection = getattr(self, _CONNECTION, None)
-        if connection is not None and connection.live is patches:
+        if connection is not None and connection.live and patches.active:
             connection.audio(audio)
         return await original(self, audio=audio)
 
