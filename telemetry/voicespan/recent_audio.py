@@ -137,7 +137,7 @@ class RecentAudio:
         try:
             pcm = b"".join((self._rest, *self._frames))
         except TypeError:  # one that is no bytes is left out, or nothing would be told from here on
-            self._frames = [_bytes_or_none(frame) for frame in self._frames]
+            self._frames = [_bytes_of_frame(frame) for frame in self._frames]
             pcm = b"".join((self._rest, *self._frames))
         arrived = len(pcm) - len(self._rest)
         blocks = len(pcm) // plan.block_bytes
@@ -170,7 +170,7 @@ class RecentAudio:
         return self._epoch_ns + sent_ns
 
 
-def _bytes_or_none(frame: object) -> bytes:
+def _bytes_of_frame(frame: object) -> bytes:
     return bytes(frame) if isinstance(frame, (bytes, bytearray, memoryview)) else b""
 
 

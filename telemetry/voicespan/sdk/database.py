@@ -87,6 +87,17 @@ class StoreError(Exception):
     """The file cannot be used as a store; the message says what to do."""
 
 
+@contextmanager
+def store_errors(path: Path, done: str, found: str) -> Iterator[None]:
+    """SQLite's errors as a `StoreError`: that the file cannot be `done`, locked or on a full disk, or is `found`."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"{path} cannot be {done}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"{path} is {found} ({error}): move it away") from error
+
+
 def open_for_writing(path: Path, synchronous: Synchronous = "NORMAL") -> sqlite3.Connection:
     """Open a store; make it where there is none, and bring an older one up to date.
 
@@ -95,13 +106,10 @@ def open_for_writing(path: Path, synchronous: Synchronous = "NORMAL") -> sqlite3
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return _prepared(sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False), path, synchronous)
+        with store_errors(path, "opened", "not a Voicespan store"):
+            return _prepared(sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False), path, synchronous)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}") from error
-    except sqlite3.OperationalError as error:
-        raise StoreError(f"{path} cannot be opened: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise StoreError(f"{path} is not a Voicespan store ({error}): move it away") from error
 
 
 def open_beside(path: Path) -> sqlite3.Connection:
@@ -126,17 +134,13 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     """
     if not path.exists():
         raise FileNotFoundError(f"no traces yet: {path} does not exist (VOICESPAN_STORE_PATH names another file)")
-    try:
+    with store_errors(path, "opened", "not a Voicespan store"):
         database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_S)
         try:
             _check_readable(_version(database, path), path)
         except BaseException:
             database.close()
             raise
-    except sqlite3.OperationalError as error:
-        raise StoreError(f"{path} cannot be opened: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise StoreError(f"{path} is not a Voicespan store ({error}): move it away") from error
     return database
 
 
@@ -148,13 +152,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         FileNotFoundError: there is none.
         StoreError: as `open_for_reading`; or it turns out to be damaged, or is locked.
     """
-    with closing(open_for_reading(path)) as database:
-        try:
-            yield database
-        except sqlite3.OperationalError as error:
-            raise StoreError(f"{path} cannot be read: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"{path} is damaged ({error}): move it away") from error
+    with closing(open_for_reading(path)) as database, store_errors(path, "read", "damaged"):
+        yield database
 
 
 def _check_readable(version: int, path: Path) -> None:

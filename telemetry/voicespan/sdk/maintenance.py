@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from voicespan.sdk.database import StoreError, open_for_writing, reading
+from voicespan.sdk.database import open_for_writing, reading, store_errors
 from voicespan.sdk.owner import living_owners
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import size_on_disk
@@ -184,10 +184,5 @@ def _waiting(database: sqlite3.Connection, before_s: float | None, *, full: bool
 def _writing(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.exists():
         raise FileNotFoundError(f"no store yet: {path} does not exist (VOICESPAN_STORE_PATH names another file)")
-    with closing(open_for_writing(path)) as database:
-        try:
-            yield database
-        except sqlite3.OperationalError as error:  # the disk is full, or somebody holds a lock
-            raise StoreError(f"{path} cannot be written: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"{path} is damaged ({error}): move it away") from error
+    with closing(open_for_writing(path)) as database, store_errors(path, "written", "damaged"):
+        yield database

@@ -128,5 +128,8 @@ def _numbers(value: AnyValue | None) -> dict[str, float]:
         return {}
     if not isinstance(found, dict):
         return {}
-    numbers = {str(name): number for name, number in found.items() if isinstance(number, int | float)}
-    return {name: number for name, number in numbers.items() if abs(number) < _TOO_MANY}
+    return {
+        str(name): number
+        for name, number in found.items()
+        if isinstance(number, int | float) and abs(number) < _TOO_MANY
+    }
