@@ -57,7 +57,7 @@ class Lifecycle:
         self._words = Words()
         self._turn: Turn | None = None
         self._books = Books()
-        self._tools: dict[str, Tool] = {}
+        self._tools: dict[str, tuple[Tool, Turn]] = {}  # those that run, and whose they are
         self._totals = self._books.totals
         self._connections = Connections()
         # Whether audio of the user's was sent since a turn last began: set by whoever knows, before a `step`.
@@ -490,8 +490,8 @@ class Lifecycle:
             self._ops.append(op.Odd(now, Anomaly.DUPLICATE_TOOL_CALL))
             return
         turn = self._answering(now)
-        tool = Tool(call, turn)
-        self._tools[call.call_id] = tool
+        tool = Tool(call)
+        self._tools[call.call_id] = tool, turn
         if call.blocking:
             turn.tool_began(now)
         if len(turn.tools) < MAX_TOOLS_IN_RECORD:
@@ -500,11 +500,11 @@ class Lifecycle:
         self._ops.append(op.StartTool(call.call_id, turn.index, now, call.name, call.arguments, call.blocking))
 
     def _on_tool_response(self, response: ev.ToolResponse, now: int) -> None:
-        tool = self._tools.get(response.call_id)
-        if tool is None:
+        found = self._tools.get(response.call_id)
+        if found is None:
             self._ops.append(op.Odd(now, Anomaly.TOOL_RESPONSE_WITHOUT_CALL))
             return
-        turn = tool.turn
+        tool, turn = found
         tool.response = response
         tool.responses += 1
         if tool.call.blocking:
@@ -521,9 +521,10 @@ class Lifecycle:
             self._end_tool(response.call_id, response.outcome, now)
 
     def _end_tool(self, call_id: str, outcome: ev.ToolOutcome, now: int) -> None:
-        tool = self._tools.pop(call_id, None)
-        if tool is None:
+        found = self._tools.pop(call_id, None)
+        if found is None:
             return
+        tool, turn = found
         if not self._tools:
             self._tools.clear()  # lets go of its table
         tool.outcome = outcome
@@ -532,9 +533,9 @@ class Lifecycle:
         self._ops.append(op.EndTool(call_id, now, outcome, result, error, tool.responses))
         if not tool.call.blocking:
             return
-        tool.turn.tool_ended(now)
-        if not tool.turn.open_tools:
-            self._ops += self._books.tool_ended(tool.turn, now)
+        turn.tool_ended(now)
+        if not turn.open_tools:
+            self._ops += self._books.tool_ended(turn, now)
 
     # --- connection and session -----------------------------------------------------------------------------------
 

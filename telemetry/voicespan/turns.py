@@ -92,7 +92,6 @@ class Tool:
     """A tool call of a turn."""
 
     call: ev.ToolCall
-    turn: Turn
     outcome: ev.ToolOutcome | None = None
     response: ev.ToolResponse | None = None
     responses: int = 0

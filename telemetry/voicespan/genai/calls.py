@@ -83,6 +83,7 @@ class Call:
             return
         self._unschedule()
         (close, error_type, at_ns), self._ended = self._ended, None
+        self.connection = None  # which knows its call: nothing is to wait for the garbage collector
         self.session.feed(ev.SessionClosed(close, error_type), at_ns)
         self._calls.forget(self)
 

@@ -28,6 +28,7 @@ from support.fake_live import (
     client,
     wire,
 )
+from support.garbage import garbage
 from support.instrumented import PCM, Instrument, OnEnd, answer, instrument, lose, recorder, talk
 from support.received import render_tree
 from support.telling import Recorder, named
@@ -48,6 +49,14 @@ async def test_a_connection_that_the_service_cuts(wire: Wire, recorder: Recorder
     await lose(wire, audio())
     assert ended(recorder) == (1011, "provider", "ERROR")
     assert named(recorder.spans(), "Turn 1").attributes["voicespan.turn.end_reason"] == "error"
+
+
+async def test_what_is_over_does_not_wait_for_the_garbage_collector(wire: Wire, instrument: Instrument) -> None:
+    instrument()
+    with garbage() as left:
+        await talk(wire)
+        await asyncio.sleep(0)
+    assert not left
 
 
 async def test_the_programs_own_error_is_the_sessions(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:

@@ -10,6 +10,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
+from support.garbage import garbage
 from support.simulated_call import silence, tone
 from support.story import events
 from support.telling import IDENTITY, MODEL, Recorder, named
@@ -100,6 +101,16 @@ def test_a_hang_up_flushes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     session.close(Close(1000, "", "client"))
     assert recorder.spans()
     assert not flushed
+
+
+def test_neither_turns_nor_sessions_wait_for_the_garbage_collector() -> None:
+    recorder = Recorder()
+    with garbage() as left:
+        session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+        for event, at in events(CALL):
+            session.feed(event, at)
+        del session
+    assert not left
 
 
 def test_without_an_sdk_it_does_nothing() -> None:
