@@ -216,6 +216,7 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
         "host": settings.host,
         "port": settings.port,
         "log_level": "warning",
+        "http": "voicespan_server.client_http:ClientHttp",
         "ws": "voicespan_server.client_leg:ClientLeg",
         # Deflate costs 40 us a frame and takes 7 % off speech.
         "ws_per_message_deflate": False,

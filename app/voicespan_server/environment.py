@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -18,7 +19,7 @@ SECRETS = (
     "VOICESPAN_TOKEN_SECRET",
 )
 
-
+_LIMITS = ("_COUNT_LIMIT", "_LENGTH_LIMIT")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -32,11 +33,13 @@ def read_environment() -> None:
     Not only our own variables: OpenTelemetry and Langfuse read theirs from the environment.
 
     Raises:
-        SettingsError: `.env` or a secret's file cannot be read.
+        SettingsError: `.env` or a secret's file cannot be read, or OpenTelemetry could not be imported with a value.
     """
     read_dotenv()
     _read_secret_files()
     _spare_this_machine_the_proxy()
+    _check_limits()
+    _check_propagators()
 
 
 def read_dotenv() -> None:
@@ -78,3 +81,26 @@ def _spare_this_machine_the_proxy() -> None:
     hosts = [host.strip() for host in spared.split(",") if host.strip()]
     if "*" not in hosts:
         os.environ["no_proxy"] = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts)])
+
+
+def _check_limits() -> None:
+    """OpenTelemetry's SDK reads its limits when it is imported, and fails on what is none, also on an empty one."""
+    for name, value in list(os.environ.items()):
+        if not (name.startswith("OTEL_") and name.endswith(_LIMITS)):
+            continue
+        if not value.strip():
+            del os.environ[name]
+        elif not value.strip().isdecimal() and value.strip().lower() != "unset":
+            raise SettingsError(f"{name}={value!r} must be a whole number, 0 or more")
+
+
+def _check_propagators() -> None:
+    """OpenTelemetry's API looks its propagators up when it is imported, and fails on one that is not there."""
+    asked = os.environ.get("OTEL_PROPAGATORS")
+    if not asked:
+        return
+    known = entry_points(group="opentelemetry_propagator").names
+    for name in (name.strip() for name in asked.split(",")):
+        if name not in known and name.lower() != "none":
+            found = ", ".join(sorted({*known, "none"}))
+            raise SettingsError(f"OTEL_PROPAGATORS={asked!r}: there is no {name!r} here, but {found}")

@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ScenarioError as error:
         parser.error(str(error))
     if options.list_scenarios:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head -1` ends it without a word, as it ends others
         for name, scenario in scenarios.items():
             print(f"{name:22}{scenario.description}")
         return

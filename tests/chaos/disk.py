@@ -27,12 +27,13 @@ from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Store
 from voicespan.sdk.transport import transport_for
 
-DISK_BYTES = 8 << 20
+# Several times what the store writes in a run on the quickest machine: it is to be full of something else alone.
+DISK_BYTES = 32 << 20
 
 
 @contextmanager
 def small_disk() -> Iterator[Path]:
-    """A file system of a few megabytes. Only root can mount one: `os.geteuid` tells.
+    """A file system of some megabytes. Only root can mount one: `os.geteuid` tells.
 
     Raises:
         PermissionError: it cannot be mounted here.

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import ssl
@@ -437,3 +438,12 @@ def test_the_scenarios_are_listed() -> None:
     command = [sys.executable, "-m", "voicespan_simulator", "--list-scenarios"]
     listed = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
     assert [line.split()[0] for line in listed.splitlines()] == scenario_names()
+
+
+def test_a_list_that_nobody_reads_to_its_end_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "voicespan_simulator", "--list-scenarios"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")

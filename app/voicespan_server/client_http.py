@@ -1,0 +1,74 @@
+"""A client's HTTP requests: a class for uvicorn's `http=` option, which waits for no request for ever.
+
+uvicorn's own (0.54) has a bound for the time between two requests alone: whoever sends nothing, or half of a request,
+keeps a connection, and whoever sends a head without an end fills the memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+# From the connection, or a later request's first byte, to the request's last.
+REQUEST_S = 10.0
+# As websockets takes 128 headers of 8 KiB, but of all of them together.
+MAX_HEAD_BYTES = 64 << 10
+
+
+class ClientHttp(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with a bound for a request's time and its head's size."""
+
+    _due: asyncio.TimerHandle | None = None
+    _head_bytes: int | None = 0  # so far; None once it is whole
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """The first request is waited for."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Some of a request."""
+        super().data_received(data)
+        if self._head_bytes is not None and self._due:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._head_bytes = 0
+        self._wait()
+
+    def on_headers_complete(self) -> None:
+        """A request's head is whole."""
+        self._head_bytes = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request is whole, or the upgrade of one that becomes a WebSocket."""
+        self._stop_waiting()
+        super().on_message_complete()
+
+    def _wait(self) -> None:
+        if self._due is None:
+            self._due = self.loop.call_later(REQUEST_S, self._refuse, b"408 Request Timeout")
+
+    def _stop_waiting(self) -> None:
+        if self._due:
+            self._due.cancel()
+            self._due = None
+
+    def _refuse(self, status: bytes) -> None:
+        """Hang up; with an answer where there is half of a head, and none to another request is under way."""
+        self._stop_waiting()
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first, whatever uvicorn says it is
+        if self._head_bytes and (cycle is None or cycle.response_complete):
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.transport.close()

@@ -1,0 +1,137 @@
+"""uvicorn's HTTP protocol with a bound for a request's time and its head's size, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+from websockets.asyncio.client import connect
+
+from support.client_wire import UPGRADE
+from voicespan_server import client_http
+
+GET = b"GET / HTTP/1.1\r\nHost: server.test\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: server.test\r\nContent-Length: 10\r\n\r\n"
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of uvicorn's and websockets'
+
+
+class App:
+    """An ASGI application that answers with a request's body, and keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            while (message := await receive())["type"] != "websocket.disconnect":
+                await send({"type": "websocket.send", "text": message["text"]})
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            self.heard.append(message["type"])
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message["body"], message["more_body"]
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+def app() -> App:
+    return App()
+
+
+@pytest.fixture
+async def port(app: App, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    monkeypatch.setattr(client_http, "REQUEST_S", 0.3)
+    config = uvicorn.Config(
+        app,
+        port=0,
+        lifespan="off",
+        log_level="error",
+        http="voicespan_server.client_http:ClientHttp",  # type: ignore[arg-type]
+        ws="voicespan_server.client_leg:ClientLeg",  # type: ignore[arg-type]
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10):
+        while not server.started:  # noqa: ASYNC110 - nobody sets an event for it
+            await asyncio.sleep(0.005)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    await serving
+
+
+async def told(port: int, *pieces: bytes, apart_s: float = 0.0) -> list[bytes]:
+    """The status lines that come back until the server hangs up."""
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(apart_s)
+        answer = await reader.read()
+        writer.close()
+    return re.findall(rb"HTTP/1.1 [^\r]*", answer)
+
+
+@pytest.mark.parametrize("begun", [b"G", GET, UPGRADE[:-2]], ids=["a letter", "half a head", "half an upgrade"])
+async def test_a_request_that_does_not_come_is_not_waited_for(port: int, app: App, begun: bytes) -> None:
+    assert await told(port, begun) == [b"HTTP/1.1 408 Request Timeout"]
+    assert not app.heard
+
+
+async def test_who_says_nothing_is_hung_up_on(port: int) -> None:
+    assert await told(port) == []
+
+
+async def test_neither_is_one_that_comes_letter_by_letter(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(10):
+        answer = asyncio.create_task(reader.readline())
+        for letter in GET * 100:
+            if answer.done():
+                break
+            writer.write(bytes([letter]))
+            await asyncio.sleep(0.02)
+        assert await answer == b"HTTP/1.1 408 Request Timeout\r\n"
+    writer.close()
+
+
+async def test_nor_the_second_one_of_a_connection(port: int, app: App) -> None:
+    assert await told(port, GET + b"\r\n", GET) == [b"HTTP/1.1 200 OK", b"HTTP/1.1 408 Request Timeout"]
+    assert app.heard == ["http.request"]
+
+
+async def test_nor_a_body(port: int, app: App) -> None:
+    assert await told(port, POST + b"half") == []
+    assert app.heard == ["http.request", "http.disconnect"]
+
+
+async def test_a_head_without_an_end_is_refused(port: int, app: App) -> None:
+    header = b"x-more: " + bytes([120]) * 1_000 + b"\r\n"
+    assert await told(port, GET + header * 65) == [b"HTTP/1.1 431 Request Header Fields Too Large"]
+    assert not app.heard
+
+
+async def test_requests_that_come_are_answered(port: int) -> None:
+    pieces = [GET + b"x-large: " + bytes([120]) * 60_000 + b"\r\n\r\n", POST, b"half", b"whole!", POST + b"0123456789"]
+    # The last is that of a fourth request, for which nobody waits longer.
+    assert await told(port, *pieces, GET, apart_s=0.05) == [b"HTTP/1.1 200 OK"] * 3 + [b"HTTP/1.1 408 Request Timeout"]
+
+
+async def test_a_websocket_may_be_silent_for_longer(port: int) -> None:
+    async with connect(f"ws://127.0.0.1:{port}/") as client:
+        await asyncio.sleep(2 * client_http.REQUEST_S)
+        await client.send("still there")
+        assert await client.recv() == "still there"
