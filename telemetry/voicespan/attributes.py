@@ -271,10 +271,11 @@ def billed(bill: Bill | None, model: Model) -> Attributes:
         c.USAGE_SOURCE: "provider",
         c.INPUT_TOKENS: usage.input_tokens,
         c.OUTPUT_TOKENS: usage.output_tokens,
-        c.PROVIDER_TOTAL: usage.provider_total,
         c.LF_USAGE: numbers_json(usage.details()),
         **_read(bill),
     }
+    if usage.provider_total or not usage.total:  # not every provider has one
+        found[c.PROVIDER_TOTAL] = usage.provider_total
     if usage.input_cached:
         found[c.CACHE_READ_TOKENS] = usage.input_cached
     if usage.output_reasoning:

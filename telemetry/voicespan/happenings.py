@@ -53,7 +53,8 @@ class SessionEvents:
                 self.tell(c.EVENT_LATE_INTERRUPTION, at_ns, found)
             case op.LooseUsage(at_ns, usage):
                 details = numbers_json(usage.details())
-                self.tell(c.EVENT_LOOSE_USAGE, at_ns, {c.LF_USAGE: details, c.PROVIDER_TOTAL: usage.provider_total})
+                total = usage.provider_total or None
+                self.tell(c.EVENT_LOOSE_USAGE, at_ns, {c.LF_USAGE: details, c.PROVIDER_TOTAL: total})
             case op.Odd(at_ns, anomaly, detail):
                 self._warn(c.EVENT_PROTOCOL_ERROR, at_ns, {c.ANOMALY: anomaly.value, c.ERROR_TYPE: detail})
             case op.EndSession(at_ns, close):

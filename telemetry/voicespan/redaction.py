@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from math import isfinite
 
 # Google's API keys, ephemeral and OAuth tokens, Langfuse's secret keys, bearer tokens, keys in query strings.
 SECRETS = (
@@ -71,6 +72,8 @@ def redact_values(value: object, redact_text: Callable[[str], str]) -> object:
             return shown
         case list() | tuple():
             return [redact_values(item, redact_text) for item in value]
+        case float() if not isfinite(value):
+            return str(value)  # Python would write it as NaN or Infinity, which other readers of JSON refuse
         case None | bool() | int() | float():
             return value
         case _:

@@ -36,6 +36,8 @@ from voicespan.recording import Recorder, Recordings
 from voicespan.shape import TraceShape
 from voicespan.stalls import STALL_AFTER_S
 
+_NO_CODE = 1006  # where none was received
+
 
 class VoiceSession:
     """One call: a state machine, its spans, and the clock they share.
@@ -242,7 +244,7 @@ class VoiceSession:
 
     def close(self, close: Close, error_type: str | None = None) -> None:
         """The call is over: everything that is open ends. Later events are ignored."""
-        self.feed(ev.SessionClosed(close, error_type))
+        self.feed(ev.SessionClosed(_known_close(close), error_type))
 
     def _schedule(self) -> None:
         """Be there when books have to close, or an answer is overdue. Without a running loop the next event is."""
@@ -270,6 +272,16 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _known_close(close: object) -> Close:
+    """As it is told: the session's span is to end also where a program has no `Close`, or a framework no code."""
+    if not isinstance(close, Close):
+        report(TypeError(f"close takes a voicespan.Close(code, reason, initiator), got {type(close).__name__}"))
+        return Close(_NO_CODE, "", "server")
+    if None not in (close.code, close.reason):
+        return close
+    return Close(close.code or _NO_CODE, close.reason or "", close.initiator)
 
 
 def _check_rate(rate_hz: int) -> None:

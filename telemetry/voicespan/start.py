@@ -55,7 +55,15 @@ def start_session(
     default `settings.backend`. `parent` is by
     default as `settings.session_parent` says; `settings` and `capture` are by default the environment's, `providers`
     the global ones. A model by name is priced by its list price, where the extra `cost` is installed.
+
+    Raises:
+        TypeError: a model or an identity that is none, such as an id alone.
+        ValueError: a rate that is none.
     """
+    if not isinstance(model, (Model, str)):
+        raise TypeError(f"model must be a name or a voicespan.Model, got {type(model).__name__}")
+    if not isinstance(identity, (Identity, type(None))):
+        raise TypeError(f"identity must be a voicespan.Identity(session_id, ...), got {type(identity).__name__}")
     settings = settings or settings_from_environment()
     providers = providers or Providers()
     identity = identity or ident.of_context() or Identity(uuid.uuid4().hex)

@@ -41,7 +41,7 @@ CONVERSATION_ID = _attribute("gen_ai.conversation.id", "string", "the program's 
 REQUEST_MODEL = _attribute("gen_ai.request.model", "string", "the model asked for", GENAI)
 RESPONSE_MODEL = _attribute("gen_ai.response.model", "string", "the model that answered", GENAI)
 OUTPUT_TYPE = _attribute("gen_ai.output.type", "string", "speech or text", GENAI)
-FINISH_REASONS = _attribute("gen_ai.response.finish_reasons", "string[]", "why each generation stopped", GENAI)
+FINISH_REASONS = _attribute("gen_ai.response.finish_reasons", "string[]", "why the answer stopped: one reason", GENAI)
 INPUT_TOKENS = _attribute("gen_ai.usage.input_tokens", "int", "all tokens read, cached ones included", GENAI, "{token}")
 OUTPUT_TOKENS = _attribute(
     "gen_ai.usage.output_tokens", "int", "all tokens written, reasoning included", GENAI, "{token}"

@@ -89,7 +89,7 @@ def parse(expected: str) -> list[Expected]:
         found = _LINE.fullmatch(line.rstrip())
         assert found is not None
         depth, odd = divmod(len(found["indent"]), 2)
-        if odd or depth > len(path) or (depth and path[depth - 1].more):
+        if odd or depth > len(path) or (depth and path[depth - 1].more) or found["name"].startswith("\t"):
             raise ValueError(f"{line.strip()!r} stands under no line: a child is indented by two spaces")
         node = Expected(found["name"], _attributes(found["wanted"] or ""))
         (path[depth - 1].children if depth else roots).append(node)

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from support.fake_live import ANSWER, MODEL, Wire, client, wire
 from voicespan.extras import missing
-from voicespan.testing.recorded import Recorded
+from voicespan.testing.recorded import Recorded, spans_of
 from voicespan.testing.tree import difference, parse, render
 
 __all__ = ["wire"]
@@ -107,7 +110,7 @@ def test_what_is_no_attribute_is_refused() -> None:
         parse("tool [n=two words]")
 
 
-@pytest.mark.parametrize("expected", ["  a\n b", "a\n    b", "a\n  ...\n    b"])
+@pytest.mark.parametrize("expected", ["  a\n b", "a\n    b", "a\n  ...\n    b", "\ta"])
 def test_an_indentation_that_means_nothing_is_refused(expected: str) -> None:
     with pytest.raises(ValueError, match="two spaces"):
         parse("root\n" + expected)
@@ -132,6 +135,17 @@ async def test_a_call_is_recorded(wire: Wire, voice_spans: Recorded) -> None:
         voice_spans.assert_tree("WebSocket Session\n  Live Connection 1\n  Turn 1\n  Turn 2")
     voice_spans.clear()
     assert voice_spans.spans == []
+
+
+def test_spans_of_an_exporter_of_ones_own_are_compared() -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("app")
+    with tracer.start_as_current_span("request"), tracer.start_as_current_span("query"):
+        pass
+    spans = spans_of(exporter.get_finished_spans())
+    assert difference("request [status=UNSET]\n  query [kind=INTERNAL]", spans) == ""
+    assert difference("request\n  store", spans).splitlines() == ["  request", "+   query", "-   store"]
 
 
 def test_a_missing_extra_names_its_command() -> None:

@@ -9,7 +9,8 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from support import langfuse_contract
 from support.story import events
 from support.telling import IDENTITY, MODEL, Recorder, named, tell
-from voicespan import Close, Model, VoiceSession
+from voicespan import Close, Model, Usage, VoiceSession
+from voicespan import events as ev
 from voicespan.attributes import Attributes
 from voicespan.totals import RunningTotals, of_context
 
@@ -26,6 +27,17 @@ def test_usage_of_a_turn_that_the_model_had_no_part_in_is_missing_not_zero() -> 
     assert turn.attributes["voicespan.usage.source"] == "missing"
     assert "gen_ai.usage.input_tokens" not in turn.attributes
     assert "langfuse.observation.usage_details" not in turn.attributes
+
+
+def test_a_total_that_the_provider_has_not_is_not_told() -> None:
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    for event in (ev.ModelAudio(0.5), ev.UsageReport(Usage(input_audio=30, output_audio=50)), ev.TurnComplete()):
+        session.feed(event)
+    session.close(Close(1000))
+    turn = named(recorder.spans(), "Turn 1").attributes
+    assert (turn["gen_ai.usage.input_tokens"], turn["gen_ai.usage.output_tokens"]) == (30, 50)
+    assert "voicespan.usage.provider_total_tokens" not in turn
 
 
 def test_usage_that_never_came_is_estimated_and_says_so() -> None:

@@ -114,6 +114,38 @@ def test_a_frame_that_is_no_bytes_is_left_out(
     assert render_tree(recorder.spans()) == "WebSocket Session\n  Turn 1"
 
 
+@pytest.mark.parametrize("close", [None, 1000, Close(None), Close(1000, None)])  # type: ignore[arg-type] # as frameworks have it
+def test_a_session_ends_whatever_it_is_closed_with(
+    close: object, recorder: Recorder, providers: Providers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOICESPAN_RAISE", "0")
+    session = start_session("gemini-3.8-live", providers=providers)
+    session.feed(ev.ModelAudio(0.5))
+    session.close(close)  # type: ignore[arg-type]
+    assert render_tree(recorder.spans()) == "WebSocket Session\n  Turn 1"
+    told = named(recorder.spans(), "WebSocket Session").attributes
+    code = close.code if isinstance(close, Close) else None
+    assert (told["voicespan.session.close_code"], told["voicespan.session.close_reason"]) == (code or 1006, "")
+    [active] = [metric for metric in recorder.measured() if metric.name == "voicespan.sessions.active"]
+    assert sum(point.value for point in active.points) == 0
+
+
+def test_a_number_that_json_has_not_is_told_as_text(recorder: Recorder, providers: Providers) -> None:
+    session = start_session("gemini-3.8-live", capture=Capture(on_spans=True), providers=providers)
+    session.feed(ev.ToolCall("c-1", "measure"))
+    session.feed(ev.ToolResponse("c-1", ev.ToolOutcome.OK, {"metres": float("nan"), "limit": float("inf"), "n": 1.5}))
+    session.close(Close(1000))
+    told = named(recorder.spans(), "tool-measure").attributes["gen_ai.tool.call.result"]
+    assert told == '{"metres":"nan","limit":"inf","n":1.5}'
+
+
+def test_a_model_or_an_identity_that_is_none_is_refused(providers: Providers) -> None:
+    with pytest.raises(TypeError, match=r"identity must be a voicespan.Identity\(session_id, ...\), got str"):
+        start_session("any", "call-1", providers=providers)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"model must be a name or .* got NoneType"):
+        start_session(None, providers=providers)  # type: ignore[arg-type]
+
+
 def test_what_cannot_be_json_costs_neither_its_tool_nor_its_turn(
     recorder: Recorder, providers: Providers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
