@@ -1,7 +1,7 @@
 """A client's HTTP requests: a class for uvicorn's `http=` option, which waits for no request for ever.
 
 uvicorn's own (0.54) has a bound for the time between two requests alone: whoever sends nothing, or half of a request,
-keeps a connection, and whoever sends a head without an end fills the memory.
+keeps a connection, and whoever sends a head, or a trailer, without an end fills the memory.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ MAX_HEAD_BYTES = 64 << 10
 
 
 class ClientHttp(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with a bound for a request's time and its head's size."""
+    """uvicorn's HTTP protocol, with a bound for a request's time, and for its head's and its trailer's size."""
 
     _due: asyncio.TimerHandle | None = None
-    _head_bytes: int | None = 0  # so far; None once it is whole
+    _head_bytes = 0  # of a head, or of a trailer, that has no end so far
+    _came_on = False  # whether what was read last ended one, or was of a body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """The first request is waited for."""
@@ -33,9 +34,11 @@ class ClientHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Some of a request."""
+        """Some of a request, or a line's end ahead of one."""
+        self._wait()
+        self._came_on = False
         super().data_received(data)
-        if self._head_bytes is not None and self._due:
+        if not (self._came_on or self.transport.is_closing()):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(b"431 Request Header Fields Too Large")
@@ -43,32 +46,52 @@ class ClientHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self._head_bytes = 0
+        self._head_bytes = 1  # with what else was read of it, unless that began with the end of another
         self._wait()
 
     def on_headers_complete(self) -> None:
         """A request's head is whole."""
-        self._head_bytes = None
+        self._comes_on()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Some of a body, which has a bound of its own."""
+        self._comes_on()
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """A request is whole, or the upgrade of one that becomes a WebSocket."""
+        self._comes_on()
         self._stop_waiting()
         super().on_message_complete()
 
+    def _comes_on(self) -> None:
+        self._came_on, self._head_bytes = True, 0
+
     def _wait(self) -> None:
         if self._due is None:
-            self._due = self.loop.call_later(REQUEST_S, self._refuse, b"408 Request Timeout")
+            self._due = self.loop.call_later(REQUEST_S, self._time_out)
 
     def _stop_waiting(self) -> None:
         if self._due:
             self._due.cancel()
             self._due = None
 
+    def _time_out(self) -> None:
+        self._stop_waiting()
+        if self._answering and (self.pipeline or not self.cycle.more_body):
+            self._wait()  # what is late is the request behind the one that is answered, and may wait for that itself
+        else:
+            self._refuse(b"408 Request Timeout")
+
+    @property
+    def _answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first, whatever uvicorn says it is
+        return cycle is not None and not cycle.response_complete
+
     def _refuse(self, status: bytes) -> None:
         """Hang up; with an answer where there is half of a head, and none to another request is under way."""
         self._stop_waiting()
-        cycle: RequestResponseCycle | None = self.cycle  # None before the first, whatever uvicorn says it is
-        if self._head_bytes and (cycle is None or cycle.response_complete):
+        if self._head_bytes and not self._answering:
             self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         self.transport.close()

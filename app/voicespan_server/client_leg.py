@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import SecurityError
 from websockets.frames import Opcode
 from websockets.http11 import Request
 
@@ -94,11 +95,11 @@ class ClientLeg(WebSocketsSansIOProtocol):
         self._on_audio, self._max_bytes = on_audio, max_bytes
 
     def _refuse_head(self) -> None:
-        """websockets takes 128 headers of 8 KiB; of others uvicorn (0.54) would never hear, nor answer them."""
+        """websockets takes 128 headers of 8 KiB and no body; of others uvicorn (0.54) would not hear, nor answer."""
         self.handshake_initiated = self.handshake_complete = self.close_sent = True
-        self.transport.write(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-        )
+        too_large = isinstance(self.conn.handshake_exc, SecurityError)
+        status = b"431 Request Header Fields Too Large" if too_large else b"400 Bad Request"
+        self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         self.transport.close()
 
     # --- what comes ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AllowInfNan,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from voicespan.content import encodable
 
@@ -144,7 +154,7 @@ class Ping(_ClientMessage):
     """Answered with a pong that carries `t` back."""
 
     type: Literal["ping"]
-    t: float = Field(default=0, allow_inf_nan=False)
+    t: StrictInt | Annotated[StrictFloat, AllowInfNan(False)] = 0
 
 
 class Bye(_ClientMessage):

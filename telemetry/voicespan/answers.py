@@ -49,7 +49,7 @@ class Answer:
         if interrupted_ns is None or self.first_ns is None:
             return None
         if self.played_s is not None:
-            return op.HeardAudio(self.played_s, reported=True)
+            return op.HeardAudio(min(self.audio_s, self.played_s), reported=True)
         since_s = (interrupted_ns - (self.playback_ns or self.first_ns)) / 1e9
         return op.HeardAudio(min(self.audio_s, max(0.0, since_s)), reported=False)
 

@@ -58,7 +58,7 @@ class Signer:
             "b": claims.budget_usd,
         }
         known = {name: value for name, value in said.items() if value is not None}
-        payload = _encode(json.dumps(known, separators=(",", ":"), allow_nan=False).encode())
+        payload = _encode(json.dumps(known, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode())
         return f"{payload}.{self._signature(payload)}"
 
     def check(self, token: str, now_s: float) -> Claims:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of uvic
 
 
 class App:
-    """An ASGI application that answers with a request's body, and keeps what it hears."""
+    """An ASGI application that answers with a request's body, late at `/slow`, and keeps what it hears."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -40,6 +40,8 @@ class App:
             if message["type"] == "http.disconnect":
                 return
             body, more = body + message["body"], message["more_body"]
+        if scope["path"] == "/slow":
+            await asyncio.sleep(2 * client_http.REQUEST_S)
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -118,10 +120,40 @@ async def test_nor_a_body(port: int, app: App) -> None:
     assert app.heard == ["http.request", "http.disconnect"]
 
 
+async def test_nor_what_does_not_even_begin(port: int) -> None:
+    assert await told(port, GET + b"\r\n", b"\r\n", apart_s=0.05) == [
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.1 408 Request Timeout",
+    ]
+
+
+@pytest.mark.parametrize(
+    "behind", [b"\r\n", GET, GET + b"\r\n" + GET, POST, b"\r\n" + POST + b"half"], ids=lambda behind: repr(behind[-9:])
+)
+async def test_what_does_not_come_ends_no_answer_before_it(port: int, behind: bytes) -> None:
+    slow = GET.replace(b"/", b"/slow", 1) + b"\r\n"
+    assert (await told(port, slow, behind, apart_s=0.05))[0] == b"HTTP/1.1 200 OK"
+
+
 async def test_a_head_without_an_end_is_refused(port: int, app: App) -> None:
     header = b"x-more: " + bytes([120]) * 1_000 + b"\r\n"
     assert await told(port, GET + header * 65) == [b"HTTP/1.1 431 Request Header Fields Too Large"]
     assert not app.heard
+
+
+async def test_nor_does_a_trailer_without_an_end_fill_the_memory(
+    port: int, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_http, "REQUEST_S", 60)
+    chunked = b"POST / HTTP/1.1\r\nHost: server.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"
+    assert await told(port, chunked, b"0\r\n", b"x-more: ", *[bytes([120]) * 20_000] * 4, apart_s=0.02) == []
+    assert app.heard == ["http.request", "http.disconnect"]
+
+
+async def test_a_head_is_not_as_long_as_the_body_that_it_came_with(port: int) -> None:
+    long = b"POST / HTTP/1.1\r\nHost: server.test\r\nContent-Length: 63000\r\n\r\n" + bytes([120]) * 63_000
+    pieces = [long + GET + b"x-large: " + bytes([120]) * 6_000, b"\r\n\r\n"]
+    assert (await told(port, *pieces, apart_s=0.05))[:2] == [b"HTTP/1.1 200 OK"] * 2
 
 
 async def test_requests_that_come_are_answered(port: int) -> None:

@@ -332,14 +332,19 @@ async def test_over_sockets_a_client_that_does_not_read_is_written_to_no_more() 
 
 
 @pytest.mark.parametrize(
-    "headers",
-    [{"cookie": "c" * 9_000}, {f"x-{number}": "v" for number in range(140)}],
-    ids=["one that is too long", "too many"],
+    ("headers", "status"),
+    [
+        ({"cookie": "c" * 9_000}, 431),
+        ({f"x-{number}": "v" for number in range(140)}, 431),
+        ({"content-length": "5"}, 400),
+        ({"transfer-encoding": "chunked"}, 400),
+    ],
+    ids=["a header that is too long", "too many", "a body", "a body in chunks"],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-async def test_over_sockets_an_upgrade_whose_head_is_too_large_is_answered(headers: dict[str, str]) -> None:
+async def test_over_sockets_an_upgrade_that_cannot_be_read_is_answered(headers: dict[str, str], status: int) -> None:
     async with running(App()) as (url, _):
         with pytest.raises(InvalidStatus) as refused:
             async with connect(url, additional_headers=headers, open_timeout=5):
                 pass
-    assert refused.value.response.status_code == 431
+    assert refused.value.response.status_code == status

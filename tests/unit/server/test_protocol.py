@@ -34,6 +34,8 @@ def test_fields_that_a_later_version_may_add_are_ignored() -> None:
         ('{"type": "text", "text": ""}', "text: text"),
         ('{"type": "hello", "input": {"turns": "mine"}}', "hello: input.turns"),
         ('{"type": "hello", "resume": {"token": "t"}}', "hello: resume.session_id"),
+        ('{"type": "ping", "t": "5"}', "ping: t"),
+        ('{"type": "ping", "t": Infinity}', "ping: t"),
         ('{"type": "image", "mime": "image/gif", "data": "R0lGOA=="}', "image: mime"),
         ('{"type": "image", "mime": "image/png", "data": "not base64!"}', "image: data: .*base64 is needed"),
         ('{"type": "image", "mime": "image/png", "data": "\\u00e9"}', "image: data: .*base64 is needed"),
@@ -50,6 +52,13 @@ def test_a_message_that_cannot_be_taken_is_told_why(text: str, told: str) -> Non
 def test_any_text_is_a_message_or_a_protocol_error(text: str) -> None:
     with contextlib.suppress(p.ProtocolError):
         assert p.parse(text).type
+
+
+@pytest.mark.parametrize("said", ["5", "1795780097123456789", "5.0", "0.25", "-1"])
+def test_a_ping_is_answered_by_the_number_that_it_has(said: str) -> None:
+    ping = p.parse(f'{{"type": "ping", "t": {said}}}')
+    assert isinstance(ping, p.Ping)
+    assert json.dumps(ping.t) == said
 
 
 @pytest.mark.parametrize(("size", "told"), [(641, "even"), (40_000, "more than 32768")])

@@ -37,6 +37,11 @@ def test_a_token_may_stand_in_a_subprotocol_header() -> None:
     assert set(SIGNER.issue(CLAIMS)) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 
+def test_a_token_of_the_longest_user_is_no_longer_than_one_may_be() -> None:
+    claims = Claims("alice", NOW_S, NOW_S + 60, "\N{GRINNING FACE}" * 200, 120.0, 0.5)
+    assert SIGNER.check(SIGNER.issue(claims), NOW_S) == claims
+
+
 @pytest.mark.parametrize(
     ("at_s", "told"),
     [

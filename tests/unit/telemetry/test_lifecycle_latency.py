@@ -5,6 +5,7 @@ import pytest
 from support.story import USAGE, at, turns
 from voicespan import events as ev
 from voicespan import operations as op
+from voicespan.answers import Answer
 from voicespan.lifecycle import Lifecycle
 from voicespan.operations import StartSource
 
@@ -68,6 +69,13 @@ def test_what_was_heard_of_an_interrupted_answer_is_what_the_client_says() -> No
     [turn] = turns(story)
     assert turn.heard == op.HeardAudio(0.15, reported=True)
     assert turn.silenced_s == pytest.approx((at(story, "STOP1") - at(story, "VAS")) / 1e9)
+
+
+def test_nobody_hears_more_than_there_was_whatever_the_client_says() -> None:
+    answer = Answer()
+    answer.add(ev.ModelAudio(0.2), 1)
+    answer.played_s = 1e305
+    assert answer.heard(2) == op.HeardAudio(0.2, reported=True)
 
 
 def test_what_was_heard_is_inferred_where_the_client_says_nothing() -> None:
