@@ -134,6 +134,30 @@ def test_langfuse_gets_the_conversation_as_trees_of_their_own(
     assert of_trace(spans, OTHER) == []
 
 
+def test_a_session_id_of_somebody_elses_session_leads_no_span_to_langfuse(
+    collector: CollectorProcess, langfuse: LangfuseSink, jaeger: OtlpGrpcSink
+) -> None:
+    visit: dict[str, Plain] = {"session.id": "visit-1"}
+    browser = [
+        make_span("documentLoad", 1, trace_id=OTHER, attributes=visit),
+        make_span("HTTP GET", 2, 1, trace_id=OTHER, kind=Span.SPAN_KIND_CLIENT, attributes=visit),
+    ]
+    send(collector, [*browser, *call_spans()])
+    assert len(jaeger.spans.wait_count(8)) == 8
+    assert of_trace(langfuse.spans.wait_count(5), OTHER) == []
+
+
+def test_a_span_too_large_for_langfuse_arrives_cut_and_costs_its_neighbours_nothing(
+    collector: CollectorProcess, langfuse: LangfuseSink
+) -> None:
+    huge: dict[str, Plain] = {**SESSION, "langfuse.observation.input": "ä" * 2 * 2**20}
+    spans = [make_span(name, n, trace_id=CALL, attributes=SESSION) for n, name in ((1, "before"), (3, "after"))]
+    send(collector, [spans[0], make_span("huge", 2, trace_id=CALL, attributes=huge), spans[1]])
+    arrived = {span.name: span for span in langfuse.spans.wait_count(3)}
+    assert set(arrived) == {"before", "huge", "after"}
+    assert arrived["huge"].attributes["langfuse.observation.input"] == "ä" * 2**18
+
+
 def test_jaeger_gets_every_span_with_its_real_parent(
     collector: CollectorProcess, langfuse: LangfuseSink, jaeger: OtlpGrpcSink
 ) -> None:
@@ -202,13 +226,14 @@ def test_secrets_and_personal_data_reach_no_backend(
     collector: CollectorProcess, langfuse: LangfuseSink, jaeger: OtlpGrpcSink
 ) -> None:
     turn = make_span(
-        "Turn 1",
+        f"GET https://example.com/live?key={API_KEY}",
         4,
         trace_id=CALL,
         attributes={
             **SESSION,
             "url.full": f"https://example.com/live?key={API_KEY}&alt=json",
             "note": f"write to {EMAIL}",
+            "process.command_args": ["run", f"--key={API_KEY}"],
             "langfuse.observation.input": f"my card is {CARD}, my key {LANGFUSE_KEY}",
         },
         events={"exception": {"exception.message": f"refused: {API_KEY}", "authorization": "hunter2hunter2hunter2"}},
@@ -224,6 +249,8 @@ def test_secrets_and_personal_data_reach_no_backend(
         (span,) = sink.spans.wait_count(1)
         whole = repr(replace(span, raw=b"")) + span.raw.decode("latin-1")
         assert [canary for canary in CANARIES if canary in whole] == []
+        assert span.name == "GET https://example.com/live****"
+        assert span.attributes["process.command_args"] == '["run","--key=****"]'
         assert span.status_message == "403 for https://example.com/live**** with ****"
         assert span.resource["service.name"] == "voicespan-test"
         assert str(span.attributes["url.full"]).startswith("https://example.com/live")
@@ -234,6 +261,7 @@ def test_ids_and_numbers_that_look_like_cards_are_left_alone(
 ) -> None:
     exempt: dict[str, Plain] = {
         "session.id": "5f0c1111-1111-1111-1111-111111111111",
+        "langfuse.trace.name": "Voice Session",
         "user.id": EMAIL,
         "gen_ai.conversation.id": "4111111111111111",
         "langfuse.observation.usage_details": '{"input_text":4111111111111111,"total":4111111111111111}',
@@ -384,6 +412,30 @@ def test_logs_go_to_loki_where_asked_without_content_or_secrets(collector_binary
     assert log.body == "refused **** of ****"
     assert log.attributes == {**SESSION, "voicespan.session.close_reason": "bye ****"}
     assert (int(log.trace_id, 16), int(log.span_id, 16)) == (CALL, 4)
+
+
+def test_what_an_older_genai_event_says_in_its_body_does_not_reach_loki(collector_binary: Path) -> None:
+    said = [
+        logs_request("gen_ai.user.message", "a park nearby", {}, CALL, 4),
+        logs_request("", "a park nearby", {"event.name": "gen_ai.choice"}, CALL, 4),
+        logs_request("park.opened", "a park nearby", {}, CALL, 4),
+    ]
+    with OtlpHttpSink() as loki, CollectorProcess(collector_binary, loki=loki) as collector:
+        for request in said:
+            assert post(f"{collector.http_endpoint}/v1/logs", request) == 200
+        logs = loki.logs.wait_count(3)
+    assert sorted(str(log.body) for log in logs) == ["", "", "a park nearby"]
+
+
+def test_metrics_of_two_programs_are_two_requests_to_prometheus(
+    collector: CollectorProcess, prometheus: OtlpHttpSink
+) -> None:
+    # It refuses the whole of a request for one metric of delta temporality.
+    for name in ("ours", "theirs"):
+        request = metrics_request("voicespan.tokens", 1, {"service.name": name})
+        assert post(f"{collector.http_endpoint}/v1/metrics", request) == 200
+    prometheus.metrics.wait_count(2)
+    assert len(prometheus.requests.all()) == 2
 
 
 def test_it_starts_without_backends_and_warns_of_nothing(collector_binary: Path) -> None:

@@ -172,19 +172,22 @@ def test_sampling_goes_by_the_names_that_the_library_writes() -> None:
     assert asked <= set(conventions.ATTRIBUTES)
 
 
-def test_the_status_is_masked_for_the_same_secrets_as_the_attributes() -> None:
-    (statement,) = CONFIG["processors"]["transform/secrets_in_status"]["trace_statements"]
+def test_status_and_name_are_masked_for_the_same_secrets_as_the_attributes() -> None:
+    statements = CONFIG["processors"]["transform/secrets_in_status"]["trace_statements"]
     # Here a group, there none: OTTL's replacement refers to no group.
     patterns = "|".join(CONFIG["processors"]["redaction/secrets"]["blocked_values"]).replace("(?:key|", "(key|")
     escaped = patterns.replace("\\", "\\\\")
-    assert statement == f'replace_pattern(span.status.message, "{escaped}", "****")'
+    assert statements == [
+        f'replace_pattern({field}, "{escaped}", "****")' for field in ("span.status.message", "span.name")
+    ]
 
 
 def test_the_projection_goes_by_the_names_that_the_library_writes() -> None:
     processors = CONFIG["processors"]
     dropped = "\n".join(processors["filter/genai_projection"]["trace_conditions"])
     shaped = "\n".join(processors["transform/genai_shape"]["trace_statements"])
-    assert f'span.attributes["{conventions.SESSION_ID}"] == nil' in dropped
+    for identity in (conventions.SESSION_ID, conventions.LF_TRACE_NAME):
+        assert f'span.attributes["{identity}"] == nil' in dropped
     assert f'span.attributes["{conventions.ENTRY}"] == true' in shaped
     assert f'delete_key(span.attributes, "{conventions.TOOL_NAME}")' in shaped
 
@@ -192,6 +195,7 @@ def test_the_projection_goes_by_the_names_that_the_library_writes() -> None:
 def test_jaeger_and_loki_get_no_attribute_that_the_library_calls_content() -> None:
     strip = CONFIG["processors"]["transform/strip_content"]
     statements = [*(s for group in strip["trace_statements"] for s in group["statements"]), *strip["log_statements"]]
+    statements = [statement for statement in statements if statement.startswith("delete_matching_keys(")]
     patterns = {match for s in statements for match in re.findall(r'"(\^.*\$)"', s)}
     assert len(statements) == 3
     (pattern,) = patterns
