@@ -14,6 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from support.backends import wait_for
 from support.collector import CONFIG, REPOSITORY, CollectorProcess, validate
+from support.dns import OneAddress
 from support.gate import NGINX, Gate
 from support.langfuse_sink import LangfuseSink
 from support.otlp_client import make_span, metrics_request, post, traces_request
@@ -135,10 +136,14 @@ def test_what_is_large_reaches_langfuse_in_requests_of_three_mebibytes_at_the_mo
 
 
 @pytest.fixture
-def gated(collector_binary: Path, langfuse: LangfuseSink) -> Iterator[CollectorProcess]:
+def nginx() -> None:
     if NGINX is None:
         reason = "there is no nginx"
         pytest.fail(reason) if os.environ.get("VOICESPAN_REQUIRE_ALL") == "1" else pytest.skip(reason)
+
+
+@pytest.fixture
+def gated(nginx: None, collector_binary: Path, langfuse: LangfuseSink) -> Iterator[CollectorProcess]:
     with (
         Gate(langfuse.base_url) as gate,
         CollectorProcess(collector_binary, langfuse=langfuse, env={"LANGFUSE_BASE_URL": gate.url}) as collector,
@@ -167,6 +172,19 @@ def test_the_gate_waits_for_langfuse_and_lets_its_words_through(
     send(gated, 2)
     gated.wait_for_log(dropped)
     assert statuses(langfuse) == [200, 400]
+
+
+def test_the_gate_follows_a_langfuse_that_moved(nginx: None, collector_binary: Path, langfuse: LangfuseSink) -> None:
+    upstream = langfuse.base_url.replace("127.0.0.1", "langfuse.test")
+    with (
+        OneAddress("127.0.0.9") as names,  # where nobody listens any more
+        Gate(upstream, names.endpoint) as gate,
+        CollectorProcess(collector_binary, langfuse=langfuse, env={"LANGFUSE_BASE_URL": gate.url}) as collector,
+    ):
+        send(collector, 1)
+        collector.wait_for_log(lambda line: "Exporting failed. Will retry" in line)
+        names.ip = "127.0.0.1"
+        assert numbers(langfuse.spans.wait_count(1, 30)) == [1]
 
 
 # --- the collector --------------------------------------------------------------------------------------------------

@@ -140,6 +140,35 @@ def test_a_service_has_five_hundred_series_at_the_most_and_the_collector_a_thous
     assert {job: count for job, count in by_job.items() if count > 500} == {}
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        pytest.param("7x60", [], id="an hour without a call shows nothing, and no NaN"),
+        pytest.param("0+7x60", [{"labels": "{}", "value": 0}], id="of what did not happen there is 0 per turn"),
+    ],
+)
+def test_numbers_at_a_glance_are_numbers(promtool: Path, tmp_path: Path, told: str, shown: list[object]) -> None:
+    stats = [panel for board in boards() for panel in board.panels if panel.kind == "stat"]
+    expressions = {p.title: p.queries[0].filled(span="30m") for p in stats}
+    stalls = expressions["Answers that never came, per turn"]
+    series = ["voicespan_turns_total", "voicespan_session_duration_seconds_count"]
+    series += ["gen_ai_execute_tool_duration_seconds_count", "voicespan_time_to_first_audio_seconds_bucket"]
+    labels = 'job="shop", gen_ai_request_model="m", gen_ai_token_type="input", le="+Inf"'
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": f"{name}{{{labels}}}", "values": told} for name in series],
+        "promql_expr_test": [
+            # Only what is not a number differs from itself.
+            *({"expr": f"count(({e}) != ({e}))", "eval_time": "1h", "exp_samples": []} for e in expressions.values()),
+            {"expr": stalls, "eval_time": "1h", "exp_samples": shown},
+        ],
+    }
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [test]}))
+    command = [promtool, "test", "rules", tmp_path / "test.yml"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_rules_fire_for_what_they_should(promtool: Path) -> None:
     for command in (
         ["check", "rules", "--lint=all", "--lint-fatal", "alerts.yml"],

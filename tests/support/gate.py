@@ -21,11 +21,12 @@ NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 class Gate:
     """Runs inside a `with`; `url` is what LANGFUSE_BASE_URL is set to."""
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, resolver: str = "127.0.0.1") -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="gate-")
         self._folder = Path(self._temporary.name)
         self._port = free_port()
         self._upstream = upstream
+        self._resolver = resolver
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self._port}"
 
@@ -36,6 +37,7 @@ class Gate:
             ("LANGFUSE_UPSTREAM", self._upstream),
             ("LANGFUSE_GATE_PORT", f"127.0.0.1:{self._port}"),
             ("LANGFUSE_RETRY_AFTER_S", "1"),
+            ("LANGFUSE_RESOLVER", self._resolver),
         ):
             site = site.replace(f"${{{name}}}", value)
         folders = "".join(

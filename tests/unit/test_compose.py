@@ -170,6 +170,11 @@ def test_what_is_shipped_is_what_the_tests_run() -> None:
         assert SERVICES[service]["image"].rsplit(":", 1)[1] == releases[minor]
 
 
+def test_jaeger_keeps_calls_and_no_traces_of_its_own_searches() -> None:
+    config = yaml.safe_load((REPOSITORY / "deploy/jaeger/jaeger.yaml").read_text())
+    assert config["extensions"]["jaeger_query"]["enable_tracing"] is False
+
+
 def test_grafanas_sources_are_services_of_the_stack() -> None:
     folder = REPOSITORY / "deploy/grafana/provisioning/datasources"
     sources = [s for file in folder.glob("*.yaml") for s in yaml.safe_load(file.read_text())["datasources"]]

@@ -87,7 +87,36 @@ def test_servers_are_as_many_as_calls_in_progress_ask_for() -> None:
 
 def test_calls_may_end_before_the_pod_does() -> None:
     drain_s = int(environment("voicespan")["VOICESPAN_DRAIN_S"] or 0)
-    assert WORKLOADS["voicespan"]["template"]["spec"]["terminationGracePeriodSeconds"] >= drain_s + 20
+    # Counted from the beginning of preStop, in which the balancers learn of it.
+    noticed_s = container("voicespan")["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert noticed_s >= 5
+    assert WORKLOADS["voicespan"]["template"]["spec"]["terminationGracePeriodSeconds"] >= noticed_s + drain_s + 20
+
+
+@pytest.mark.parametrize("workload", ["voicespan", "otel-gateway"])
+def test_a_drained_node_takes_one_pod_at_a_time(workload: str) -> None:
+    labels = WORKLOADS[workload]["selector"]["matchLabels"]
+    budgets = [each["spec"] for each in RESOURCES if each["kind"] == "PodDisruptionBudget"]
+    assert [b["maxUnavailable"] for b in budgets if b["selector"]["matchLabels"] == labels] == [1]
+
+
+def test_servers_have_langfuses_keys_as_the_gateway_has() -> None:
+    # Scores and feedback do not go through the collector.
+    for name in ("LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"):
+        assert name in environment("voicespan")
+    assert environment("voicespan")["LANGFUSE_BASE_URL"] == environment("otel-gateway")["LANGFUSE_BASE_URL"]
+
+
+def test_a_gateways_disk_holds_the_file_of_each_queue() -> None:
+    collector = yaml.safe_load((REPOSITORY / "otel-collector.yaml").read_text())
+    gateway = yaml.safe_load((REPOSITORY / "deploy/collector/gateway.yaml").read_text())
+    exporters = [*collector["exporters"].values(), *gateway["exporters"].values()]
+    files = sum("storage" in (each or {}).get("sending_queue", {}) for each in exporters)
+    assert files == 2
+    storage = collector["extensions"]["file_storage/queue"]["max_size"]
+    [default] = re.findall(r":-(\d+)}", storage)
+    [claim] = WORKLOADS["otel-gateway"]["volumeClaimTemplates"]
+    assert int(claim["spec"]["resources"]["requests"]["storage"].removesuffix("Gi")) * 2**30 > files * int(default)
 
 
 def test_a_server_that_others_reach_has_keys() -> None:

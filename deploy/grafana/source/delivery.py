@@ -40,8 +40,8 @@ DELIVERY = Board(
                 ),
                 Panel(
                     "Store on disk",
-                    "",
-                    [Query(f"sum by (job) ({selector(c.METRIC_STORE_SIZE)})", "{{job}}")],
+                    "The largest of a service's. Workers of one server share one, and each tells of all of it.",
+                    [Query(f"max by (job) ({selector(c.METRIC_STORE_SIZE)})", "{{job}}")],
                     "bytes",
                     width=8,
                 ),
@@ -128,7 +128,7 @@ DELIVERY = Board(
                 ),
                 Panel(
                     "Not for Langfuse, per second",
-                    "Spans that the projection drops: HTTP servers' and those of no session.",
+                    "Spans that the projection drops: HTTP servers', and those without a session's identity.",
                     [
                         Query(
                             _collector(

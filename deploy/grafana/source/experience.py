@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.grafana.source.names import increase, mean, quantile, rate
+from deploy.grafana.source.names import increase, mean, quantile, rate, share
 from deploy.grafana.source.panels import Board, Panel, Query, Row
 
 from voicespan import conventions as c
@@ -31,7 +31,8 @@ EXPERIENCE = Board(
                     "From the end of the user's speech. Over the time that is shown.",
                     [
                         Query(
-                            quantile(0.95, c.METRIC_TTFA).replace("$__rate_interval", "$__range"),
+                            # Without the comparison an hour without a turn would show "NaN".
+                            quantile(0.95, c.METRIC_TTFA).replace("$__rate_interval", "$__range") + " >= 0",
                             "p95",
                         )
                     ],
@@ -52,7 +53,7 @@ EXPERIENCE = Board(
                     "How many answers the caller talked over.",
                     [
                         Query(
-                            f"{increase(c.METRIC_INTERRUPTIONS, **_BARGE_IN)} / {increase(c.METRIC_TURNS)}",
+                            share(increase(c.METRIC_INTERRUPTIONS, **_BARGE_IN), increase(c.METRIC_TURNS)),
                             "share",
                         )
                     ],
@@ -63,7 +64,7 @@ EXPERIENCE = Board(
                 Panel(
                     "Answers that never came, per turn",
                     "Stalls of every kind.",
-                    [Query(f"{increase(c.METRIC_STALLS)} / {increase(c.METRIC_TURNS)}", "share")],
+                    [Query(share(increase(c.METRIC_STALLS), increase(c.METRIC_TURNS)), "share")],
                     "percentunit",
                     "stat",
                     6,

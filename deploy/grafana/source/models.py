@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.grafana.source.names import increase, quantile, rate
+from deploy.grafana.source.names import increase, quantile, rate, share
 from deploy.grafana.source.panels import Board, Panel, Query, Row
 
 from voicespan import conventions as c
@@ -22,7 +22,7 @@ MODELS = Board(
             [
                 Panel(
                     "Cost",
-                    "In the time that is shown.",
+                    "Of what the provider reported, in the time that is shown. Estimates are on spans alone.",
                     [Query(increase(c.METRIC_COST), "USD")],
                     "currencyUSD",
                     "stat",
@@ -32,7 +32,7 @@ MODELS = Board(
                     "Cost per turn",
                     "Of all turns, simulated ones too. It grows within a call: every turn is billed the conversation "
                     "so far.",
-                    [Query(f"{increase(c.METRIC_COST)} / {increase(c.METRIC_TURNS)}", "USD")],
+                    [Query(share(increase(c.METRIC_COST), increase(c.METRIC_TURNS)), "USD")],
                     "currencyUSD",
                     "stat",
                     6,
@@ -42,7 +42,7 @@ MODELS = Board(
                     "",
                     [
                         Query(
-                            f"{increase(c.METRIC_COST)} / {increase(c.METRIC_SESSION_DURATION, suffix='_count')}",
+                            share(increase(c.METRIC_COST), increase(c.METRIC_SESSION_DURATION, suffix="_count")),
                             "USD",
                         )
                     ],
@@ -55,7 +55,7 @@ MODELS = Board(
                     "Of all input tokens.",
                     [
                         Query(
-                            f"{increase(c.METRIC_TOKENS, **_CACHED)} / {increase(c.METRIC_TOKENS, **_INPUT)}",
+                            share(increase(c.METRIC_TOKENS, **_CACHED), increase(c.METRIC_TOKENS, **_INPUT)),
                             "share",
                         )
                     ],

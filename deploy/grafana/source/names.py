@@ -50,5 +50,10 @@ def mean(metric: str, *by: str, **where: str) -> str:
     return f"{rate(metric, *by, suffix='_sum', **where)} / {rate(metric, *by, suffix='_count', **where)}"
 
 
+def share(part: str, whole: str) -> str:
+    """One sum by another: 0 where there is nothing of the part, nothing where there is nothing of the whole."""
+    return f"({part} or 0 * {whole}) / ({whole} > 0)"
+
+
 def _by(*labels: str) -> str:
     return f" by ({', '.join(label(each) for each in labels)})" if labels else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.grafana.source.names import increase, mean, quantile, rate, selector
+from deploy.grafana.source.names import increase, mean, quantile, rate, selector, share
 from deploy.grafana.source.panels import Board, Panel, Query, Row
 
 from voicespan import conventions as c
@@ -38,7 +38,7 @@ SESSIONS = Board(
                     "One or none: callers give up.",
                     [
                         Query(
-                            f"{increase(c.METRIC_TURNS)} / {increase(c.METRIC_SESSION_DURATION, suffix='_count')}",
+                            share(increase(c.METRIC_TURNS), increase(c.METRIC_SESSION_DURATION, suffix="_count")),
                             "turns",
                         )
                     ],
@@ -51,13 +51,14 @@ SESSIONS = Board(
                     "The others ended by the server, the provider, or the process.",
                     [
                         Query(
-                            increase(
-                                c.METRIC_SESSION_DURATION,
-                                suffix="_count",
-                                voicespan_session_close_initiator='="client"',
-                            )
-                            + " / "
-                            + increase(c.METRIC_SESSION_DURATION, suffix="_count"),
+                            share(
+                                increase(
+                                    c.METRIC_SESSION_DURATION,
+                                    suffix="_count",
+                                    voicespan_session_close_initiator='="client"',
+                                ),
+                                increase(c.METRIC_SESSION_DURATION, suffix="_count"),
+                            ),
                             "share",
                         )
                     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.grafana.source.names import increase, quantile, rate
+from deploy.grafana.source.names import increase, quantile, rate, share
 from deploy.grafana.source.panels import Board, Panel, Query, Row
 
 from voicespan import conventions as c
@@ -30,8 +30,10 @@ TOOLS = Board(
                     "Of all calls.",
                     [
                         Query(
-                            f"{increase(c.METRIC_TOOL_DURATION, suffix='_count', **_FAILED)}"
-                            f" / {increase(c.METRIC_TOOL_DURATION, suffix='_count')}",
+                            share(
+                                increase(c.METRIC_TOOL_DURATION, suffix="_count", **_FAILED),
+                                increase(c.METRIC_TOOL_DURATION, suffix="_count"),
+                            ),
                             "share",
                         )
                     ],
@@ -44,7 +46,7 @@ TOOLS = Board(
                     "",
                     [
                         Query(
-                            f"{increase(c.METRIC_TOOL_DURATION, suffix='_count')} / {increase(c.METRIC_TURNS)}", "calls"
+                            share(increase(c.METRIC_TOOL_DURATION, suffix="_count"), increase(c.METRIC_TURNS)), "calls"
                         )
                     ],
                     "short",
