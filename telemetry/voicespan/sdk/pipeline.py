@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from voicespan import conventions as c
@@ -25,6 +26,7 @@ from voicespan.sdk.processors import IdentityLogProcessor, IdentityProcessor, St
 from voicespan.sdk.scores import Scores, scores_endpoint
 from voicespan.sdk.self_metrics import observe
 from voicespan.sdk.sender import Sender
+from voicespan.sdk.series_start import SeriesStart
 from voicespan.sdk.signals import Signal
 from voicespan.sdk.store import Bounds, Store
 from voicespan.sdk.transport import Transport, transport_for
@@ -107,6 +109,9 @@ def configure(
     resource = Resource.create({SERVICE_VERSION: service_version})
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "voicespan"}))
+    if SERVICE_INSTANCE_ID not in resource.attributes:
+        # SDKs before 1.43 give none, and two processes' counters would be one series in Prometheus that jumps.
+        resource = resource.merge(Resource({SERVICE_INSTANCE_ID: str(uuid4())}))
     store = Store(store_path, send=endpoints, bounds=bounds or Bounds())
     senders = {signal: Sender(store, _transport(endpoint, signal), signal) for signal, endpoint in endpoints.items()}
     # No shutdown at exit: uvicorn dies by its signal and skips it, so the program calls `Pipeline.shutdown` itself.
@@ -166,7 +171,7 @@ def _metric_readers(environ: Mapping[str, str]) -> list[MetricReader]:
 
         exporter = OTLPMetricExporter()
     try:
-        return [PeriodicExportingMetricReader(exporter)]
+        return [PeriodicExportingMetricReader(SeriesStart(exporter))]
     except ValueError:
         raise EndpointError("OTEL_METRIC_EXPORT_INTERVAL must be above zero: it is in milliseconds") from None
 

@@ -13,6 +13,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from support.http_server import HttpServer, Request, Response
@@ -205,6 +206,17 @@ def test_metrics_are_measured_where_somebody_takes_them(tmp_path: Path) -> None:
         pipeline.shutdown(0.1)
         assert isinstance(pipeline.meter_provider, MeterProvider) is measures
         assert isinstance(pipeline.meter_provider, NoOpMeterProvider) is not measures
+
+
+def test_an_sdk_that_names_no_instance_is_helped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As before 1.43. In Prometheus the counters of two processes would be one series that jumps between them.
+    monkeypatch.setattr(Resource, "create", staticmethod(Resource))
+    instances = set()
+    for number in range(2):
+        pipeline = configured(tmp_path / str(number), OTEL_METRICS_EXPORTER="none")
+        instances.add(pipeline.tracer_provider.resource.attributes["service.instance.id"])
+        pipeline.shutdown(0.1)
+    assert len(instances) == 2
 
 
 @pytest.mark.parametrize(
