@@ -84,6 +84,18 @@ def test_every_alert_has_a_page_and_a_dashboard() -> None:
     assert {rule["labels"]["severity"] for rule in RULES} == {"critical", "warning"}
 
 
+def test_a_runbook_names_panels_and_dashboards_that_there_are() -> None:
+    text = re.sub(r"\s+", " ", (REPOSITORY / "docs/runbooks.md").read_text())
+    assert set(re.findall(r'"([A-Z][^"]+)"', text)) - {panel.title for panel in PANELS} == set()
+    assert set(re.findall(r"\*(Voice: [^*]+)\*", text)) - {board.title for board in BOARDS} == set()
+
+
+def test_rates_are_there_for_programs_that_tell_their_metrics_once_a_minute() -> None:
+    sources = yaml.safe_load((GRAFANA / "provisioning/datasources/datasources.yaml").read_text())["datasources"]
+    [prometheus] = [source for source in sources if source["type"] == "prometheus"]
+    assert prometheus["jsonData"]["timeInterval"] == "60s"  # OpenTelemetry's default
+
+
 def test_promtool_has_a_case_for_every_alert() -> None:
     expected = Counter(
         name
