@@ -22,7 +22,7 @@ from voicespan.wire_view import View
 if TYPE_CHECKING:
     from google.genai import types
 
-Frame = str | bytes | Mapping[str, Any]
+Frame = str | bytes | bytearray | Mapping[str, Any]
 
 # What reading a message comes upon where something in it is of another kind.
 _OTHER_SHAPE = (AttributeError, TypeError, ValueError)
@@ -77,7 +77,7 @@ class GeminiJson:
 
 
 def _object(frame: Frame) -> Mapping[str, Any] | None:
-    if isinstance(frame, (str, bytes)):
+    if isinstance(frame, (str, bytes, bytearray)):
         try:
             frame = json.loads(frame) if frame else {}
         except (ValueError, RecursionError):  # nested deeper than Python goes

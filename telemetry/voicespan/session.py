@@ -167,9 +167,11 @@ class VoiceSession:
         if self._recorder:
             self._recorder.input_rate(rate_hz)
 
-    def audio_sent(self, pcm: bytes, at_ns: int | None = None) -> None:
-        """A frame of the user's audio went to the model, now or at `at_ns`: call it for each, and leave it as it is."""
+    def audio_sent(self, pcm: bytes | bytearray | memoryview, at_ns: int | None = None) -> None:
+        """A frame of the user's audio went to the model, now or at `at_ns`: call it for each."""
         try:  # guarded here, as `guarded` would, at no cost
+            if type(pcm) is not bytes:
+                pcm = bytes(memoryview(pcm))  # a sound card's buffer, say, which is filled again before it is looked at
             if self._recorder is not None:
                 at_ns = self._epoch_ns + perf_counter_ns() if at_ns is None else at_ns
                 self._recorder.audio_sent(pcm, at_ns)

@@ -131,6 +131,11 @@ def test_both_agree_on_any_message_in_either_case(sent: list[dict[str, Any]], ca
         assert wire.received(json.dumps(recased(message, cases))) == expected
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_a_frame_may_come_in_a_buffer(kind: type[bytes | bytearray]) -> None:
+    assert GeminiJson().received(kind(b'{"goAway": {"timeLeft": "9s"}}')) == [ev.GoAway(9)]
+
+
 @pytest.mark.parametrize("frame", ["{", b"\xff\xfe\x00", "[]", "3", "[" * 100_000])
 def test_a_frame_that_is_no_message_says_so(frame: str | bytes) -> None:
     assert GeminiJson().received(frame) == [ev.Unreadable("not_json")]

@@ -1,9 +1,12 @@
 """Sessions that a program begins itself."""
 
+from array import array
+
 import pytest
 from opentelemetry import trace
 
 from support.received import render_tree
+from support.simulated_call import tone
 from support.telling import Recorder, named
 from voicespan import Capture, Close, Identity, LiveSettings, Model, Providers, in_tool, session_context, start_session
 from voicespan import events as ev
@@ -112,6 +115,22 @@ def test_a_frame_that_is_no_bytes_is_left_out(
     session.feed(ev.ModelAudio(0.5))
     session.close(Close(1000))
     assert render_tree(recorder.spans()) == "WebSocket Session\n  Turn 1"
+
+
+def test_a_buffer_that_is_filled_again_is_heard_as_it_was(recorder: Recorder, providers: Providers) -> None:
+    """As sound cards' libraries have it; and a buffer of numbers is as long as its bytes."""
+    session = start_session("gemini-3.8-live", providers=providers)
+    buffer = array("h", bytes(640))
+    for number in range(150):
+        frame = tone(0.02) if number < 87 else bytes(640)
+        buffer[:] = array("h", frame)
+        session.audio_sent(memoryview(buffer), session.began_ns + (number + 1) * 20_000_000)
+    session.feed(ev.ModelAudio(0.5), session.began_ns + 3_000_000_000)
+    session.close(Close(1000))
+    turn = named(recorder.spans(), "Turn 1").attributes
+    assert turn["voicespan.audio.input_duration"] == 3.0
+    assert turn["voicespan.turn.start_source"] == "acoustic"
+    assert turn["voicespan.time_to_first_audio"] == pytest.approx((150 - 87) * 0.02, abs=0.03)
 
 
 @pytest.mark.parametrize("close", [None, 1000, Close(None), Close(1000, None)])  # type: ignore[arg-type] # as frameworks have it
