@@ -168,9 +168,12 @@ def test_the_collector_masks_the_same_credentials_and_addresses() -> None:
     assert redaction.MAIL in processors["redaction/pii"]["blocked_values"]
     [pattern] = processors["redaction/secrets"]["blocked_key_patterns"]
     assert pattern == redaction._SECRET_KEY.pattern
-    [statement] = processors["transform/secrets_in_status"]["trace_statements"]
-    for secret in redaction.SECRETS:
-        assert secret.replace("\\", "\\\\").replace("(?:key|", "(key|") in statement
+    statements = processors["transform/secrets_in_status"]["trace_statements"]
+    masked = [statement.split(",")[0].partition("(")[2] for statement in statements]
+    assert masked == ["span.status.message", "span.name"]
+    for statement in statements:
+        for secret in redaction.SECRETS:
+            assert secret.replace("\\", "\\\\").replace("(?:key|", "(key|") in statement
 
 
 @pytest.mark.timeout(20)
