@@ -122,9 +122,9 @@ class Call:
         """
         self._heard_s = monotonic()
         self._ends_s = self._heard_s + self._bounds.max_session_s
-        self._watch_client()
         try:
             async with self._tasks:
+                self._watch_client()
                 self._tasks.create_task(self.downlink.run())
                 self._tasks.create_task(self._link.run(ready))
                 await self._read_client()

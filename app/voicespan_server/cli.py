@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -39,9 +40,15 @@ Port = Annotated[int | None, typer.Option(help="Port to listen on (VOICESPAN_POR
 def main() -> None:
     """The entry point: what a user can get wrong ends in one line and exit status 2."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except Exception as error:
-        if not isinstance(error, _usage_errors()):
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            # What could not be written would be tried again at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        elif not isinstance(error, _usage_errors()):
             raise
         complain(error)
         sys.exit(2)

@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     osrm_url: str = "https://routing.openstreetmap.de/routed-{profile}"
 
     # telemetry
-    stall_after_s: float = Field(default=10.0, ge=0)
+    stall_after_s: float = Field(default=10.0, ge=0, le=86_400)
     trace_scope: TraceScope = "session"
     generation_spans: bool = False
     speech_spans: bool = False
@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     store: Literal["on", "off"] = "on"
     store_path: Path = Field(default_factory=default_store_path)
     store_max_mb: int = Field(default=512, ge=1)
-    store_max_days: float = Field(default=30.0, gt=0)
+    store_max_days: float = Field(default=30.0, gt=0, le=36_500)
     store_synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
     langfuse_public_key: str | None = Field(default=None, validation_alias="LANGFUSE_PUBLIC_KEY")
     langfuse_secret_key: SecretStr | None = Field(default=None, validation_alias="LANGFUSE_SECRET_KEY")

@@ -88,6 +88,7 @@ def test_the_trace_is_in_the_local_store(demo: tuple[Path, str]) -> None:
         (("serve",), {"VOICESPAN_BACKEND": "gemini"}, "GEMINI_API_KEY"),
         (("serve",), {"OTEL_EXPORTER_OTLP_ENDPOINT": "nowhere://x"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
         (("serve",), {"VOICESPAN_SIMULATOR_SCENARIO": "opera"}, "opera"),
+        (("traces", "list", "--limit", "9" * 20), {}, "--limit"),
         (("call", "missing.wav"), {}, "missing.wav"),
         (("call", __file__), {}, "cannot be read as a WAV file"),
         (("call", "-t", "Hi", "--url", "http://127.0.0.1:1"), {}, "http://127.0.0.1:1 is no voice socket's URL"),
@@ -164,6 +165,24 @@ def test_streams_that_are_closed_or_speak_another_encoding_break_no_command(demo
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+@pytest.mark.parametrize("arguments", [["traces", "list"], ["traces", "list", "--json"]], ids=" ".join)
+def test_what_is_written_to_a_full_disk_ends_in_one_line(demo: tuple[Path, str], arguments: list[str]) -> None:
+    folder, _ = demo
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "voicespan_server.command", *arguments],
+            cwd=folder,
+            env=own_environment(folder),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (2, "voicespan: [Errno 28] No space left on device\n")
 
 
 def test_the_banner_has_the_port_that_was_picked_and_no_password(tmp_path: Path) -> None:

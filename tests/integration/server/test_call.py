@@ -121,6 +121,7 @@ async def test_a_frame_as_large_as_is_allowed_is_sent() -> None:
         ({"idle_timeout_s": 0.1, "max_session_s": 60}, CloseCode.TIMEOUT),
         ({"max_session_s": 0.1}, CloseCode.TOO_LONG),
         ({"max_session_s": 0.1, "idle_timeout_s": 60}, CloseCode.TOO_LONG),
+        ({"max_session_s": 1e-12}, CloseCode.TOO_LONG),
     ],
 )
 async def test_a_call_ends_with_its_clients_silence_or_with_the_longest_time_for_one(

@@ -43,6 +43,8 @@ def test_without_a_key_the_simulator_answers_and_with_one_gemini(monkeypatch: py
         ("VOICESPAN_PRICES", '{"gemini-3.8-live": {"input_audio": -1}}', "below zero"),
         ("VOICESPAN_PRICES", '{"gemini-3.8-live": {"input_audio": NaN}}', "finite"),
         ("VOICESPAN_IDLE_TIMEOUT_S", "inf", "finite"),
+        ("VOICESPAN_STALL_AFTER_S", "1e300", "VOICESPAN_STALL_AFTER_S"),
+        ("VOICESPAN_STORE_MAX_DAYS", "1e300", "VOICESPAN_STORE_MAX_DAYS"),
         ("VOICESPAN_MODEL", " ", "VOICESPAN_MODEL"),
         ("VOICESPAN_SIMULATOR_URL", "127.0.0.1:8443", "is no URL such as"),
         ("LANGFUSE_BASE_URL", "cloud.langfuse.com", "LANGFUSE_BASE_URL: is no URL such as"),
