@@ -7,6 +7,7 @@ So it stands outside the package, whose import takes as long as pytest's own, an
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,17 +18,22 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def voice_spans() -> Iterator[Recorded]:
+def voice_spans(request: pytest.FixtureRequest) -> Iterator[Recorded]:
     """google-genai Live is instrumented for the test, and what it tells is kept in memory.
 
-    A program of its own instrumentation takes `voice_spans.tracer_provider` and its like instead.
+    In a test that uses the simulator, calls are told as simulated. A program of its own instrumentation takes
+    `voice_spans.tracer_provider` and its like instead.
     """
     try:
         from voicespan.testing.recorded import Recorded  # noqa: PLC0415
     except ImportError as error:
         raise _missing("voice_spans", error, "sdk") from error
     from voicespan.instrumentor import GeminiLiveInstrumentor  # noqa: PLC0415
+    from voicespan.live_settings import settings_from_environment  # noqa: PLC0415
 
+    settings = settings_from_environment()
+    if "gemini_simulator" in request.fixturenames:
+        settings = replace(settings, backend="simulator")
     recorded = Recorded()
     instrumentor = GeminiLiveInstrumentor()
     if instrumentor.is_instrumented_by_opentelemetry:
@@ -36,6 +42,7 @@ def voice_spans() -> Iterator[Recorded]:
         tracer_provider=recorded.tracer_provider,
         meter_provider=recorded.meter_provider,
         logger_provider=recorded.logger_provider,
+        settings=settings,
     )
     try:
         yield recorded

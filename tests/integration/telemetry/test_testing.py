@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from support.fake_live import ANSWER, MODEL, Wire, client, wire
 from voicespan.extras import missing
 from voicespan.testing.recorded import Recorded, spans_of
+from voicespan.testing.simulator import MakeClient
 from voicespan.testing.tree import difference, parse, render
 
 __all__ = ["wire"]
@@ -135,6 +136,15 @@ async def test_a_call_is_recorded(wire: Wire, voice_spans: Recorded) -> None:
         voice_spans.assert_tree("WebSocket Session\n  Live Connection 1\n  Turn 1\n  Turn 2")
     voice_spans.clear()
     assert voice_spans.spans == []
+
+
+async def test_a_simulated_call_says_so(voice_spans: Recorded, gemini_client: MakeClient) -> None:
+    async with gemini_client(scenario="typed").aio.live.connect(model=MODEL) as session:
+        await session.send_client_content(turns={"role": "user", "parts": [{"text": "Where?"}]})
+        async for _ in session.receive():
+            pass
+    assert {span.attributes["voicespan.backend"] for span in voice_spans.spans} == {"simulator"}
+    assert voice_spans.span("Turn 1").attributes["gen_ai.provider.name"] == "gcp.gemini"
 
 
 def test_spans_of_an_exporter_of_ones_own_are_compared() -> None:
