@@ -10,6 +10,7 @@ from voicespan import conventions as c
 _SENT = (
     'sum by (exporter) (rate({__name__=~"otelcol_exporter_sent_(spans|metric_points|log_records)"}[$__rate_interval]))'
 )
+_REFUSED = '{__name__=~"otelcol_exporter_send_failed_(spans|metric_points|log_records)"}'
 
 
 def _collector(name: str, *by: str, where: str = "") -> str:
@@ -96,10 +97,10 @@ DELIVERY = Board(
                 ),
                 Panel(
                     "Refused for good",
-                    "Spans that a backend will never have, since the collector began, by error.",
+                    "Spans, metric points and log records that a backend will never have, since the collector began.",
                     [
                         Query(
-                            "sum by (exporter, error_type) (otelcol_exporter_send_failed_spans)",
+                            f"sum by (exporter, error_type) ({_REFUSED})",
                             "{{exporter}} {{error_type}}",
                         )
                     ],
