@@ -244,8 +244,13 @@ class VoiceSession:
         if isinstance(operation, EndSession):
             self._recent.clear()  # tens of kilobytes, which are not to wait for whoever still holds the session
 
-    def close(self, close: Close, error_type: str | None = None) -> None:
-        """The call is over: everything that is open ends. Later events are ignored."""
+    def close(self, close: Close, error_type: str | BaseException | None = None) -> None:
+        """The call is over: everything that is open ends. Later events are ignored.
+
+        Of an exception the name of its class is told, and nothing of its words.
+        """
+        if isinstance(error_type, BaseException):
+            error_type = type(error_type).__name__
         self.feed(ev.SessionClosed(_known_close(close), error_type))
 
     def _schedule(self) -> None:

@@ -149,6 +149,14 @@ def test_a_session_ends_whatever_it_is_closed_with(
     assert sum(point.value for point in active.points) == 0
 
 
+def test_of_an_error_only_its_kind_is_told(recorder: Recorder, providers: Providers) -> None:
+    session = start_session("gemini-3.8-live", providers=providers)
+    session.close(Close(1011, "", "server"), ValueError("what the user said"))
+    [told] = recorder.spans()
+    assert (told.attributes["error.type"], told.status) == ("ValueError", "ERROR")
+    assert b"what the user said" not in told.raw
+
+
 def test_a_number_that_json_has_not_is_told_as_text(recorder: Recorder, providers: Providers) -> None:
     session = start_session("gemini-3.8-live", capture=Capture(on_spans=True), providers=providers)
     session.feed(ev.ToolCall("c-1", "measure"))
