@@ -12,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 # From the connection, or a later request's first byte, to the request's last.
 REQUEST_S = 10.0
+# For the rest of one that has begun when the server is stopped: others wait behind it.
+STOPPING_S = 1.0
 # As websockets takes 128 headers of 8 KiB, but of all of them together.
 MAX_HEAD_BYTES = 64 << 10
 
@@ -32,6 +34,13 @@ class ClientHttp(HttpToolsProtocol):
         """Nothing is waited for."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server stops: half of a request does not hold it up for long."""
+        super().shutdown()
+        if self._due:
+            self._stop_waiting()
+            self._wait(STOPPING_S)
 
     def data_received(self, data: bytes) -> None:
         """Some of a request, or a line's end ahead of one."""
@@ -68,9 +77,9 @@ class ClientHttp(HttpToolsProtocol):
     def _comes_on(self) -> None:
         self._came_on, self._head_bytes = True, 0
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float | None = None) -> None:
         if self._due is None:
-            self._due = self.loop.call_later(REQUEST_S, self._time_out)
+            self._due = self.loop.call_later(REQUEST_S if seconds is None else seconds, self._time_out)
 
     def _stop_waiting(self) -> None:
         if self._due:

@@ -184,9 +184,9 @@ class Store:
         queued = Counter(record.signal for record in work.records if record.signal in self._send)
         with self._transaction(queued) as tables:
             tables.insert(work.records, self._send)
-            if self.path:
-                tables.note_open(list(work.opened.values()), queued=Signal.TRACES in self._send)
-                tables.close(work.ended)
+            # In memory too, where there is nobody to read a journal: it tells what runs, and is not to be deleted.
+            tables.note_open(list(work.opened.values()), queued=Signal.TRACES in self._send)
+            tables.close(work.ended)
 
     def _unless_damaged(self, use: Callable[[], T]) -> T:
         """Use the file; where it turns out to be damaged, the memory instead."""

@@ -25,6 +25,7 @@ class App:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.server: uvicorn.Server | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
@@ -64,7 +65,7 @@ async def port(app: App, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
         ws="voicespan_server.client_leg:ClientLeg",  # type: ignore[arg-type]
         timeout_graceful_shutdown=1,
     )
-    server = uvicorn.Server(config)
+    app.server = server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     async with asyncio.timeout(10):
         while not server.started:  # noqa: ASYNC110 - nobody sets an event for it
@@ -133,6 +134,23 @@ async def test_nor_what_does_not_even_begin(port: int) -> None:
 async def test_what_does_not_come_ends_no_answer_before_it(port: int, behind: bytes) -> None:
     slow = GET.replace(b"/", b"/slow", 1) + b"\r\n"
     assert (await told(port, slow, behind, apart_s=0.05))[0] == b"HTTP/1.1 200 OK"
+
+
+async def test_half_a_request_does_not_hold_up_a_server_that_stops(
+    port: int, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_http, "REQUEST_S", 60)
+    monkeypatch.setattr(client_http, "STOPPING_S", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(POST + b"half")
+    async with asyncio.timeout(5):
+        while not app.heard:  # noqa: ASYNC110 - nobody sets an event for it
+            await asyncio.sleep(0.005)
+        assert app.server
+        app.server.should_exit = True
+        assert await reader.read() == b""
+    writer.close()
+    assert app.heard == ["http.request", "http.disconnect"]
 
 
 async def test_a_head_without_an_end_is_refused(port: int, app: App) -> None:

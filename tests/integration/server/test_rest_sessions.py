@@ -186,6 +186,15 @@ async def test_a_call_that_runs_is_not_deleted(served: Api) -> None:
     assert (await got(served, "/v1/sessions/s-1"))["turns"] == 2
 
 
+async def test_nor_is_one_where_nothing_is_kept_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async with api(monkeypatch, tmp_path, store="off") as served:
+        tell(served, "s-1", CALL.removesuffix(" BYE"))
+        assert (await served.client.delete("/v1/sessions/s-1")).status_code == 409
+        assert (await served.client.delete("/v1/users/u-1")).json()["running"] == ["s-1"]
+        tell(served, "s-2")
+        assert (await served.client.delete("/v1/sessions/s-2")).status_code == 200
+
+
 async def test_a_users_first_call_is_named_while_it_runs(served: Api) -> None:
     tell(served, "s-1", CALL.removesuffix(" BYE"), user_id="u-new")
     answer = await served.client.delete("/v1/users/u-new")
