@@ -9,7 +9,7 @@ import yaml
 
 from hazards import table
 from support import one_session
-from voicespan import reference
+from voicespan import conventions, reference
 from voicespan_server import protocol
 from voicespan_server.access.refusal import REASONS
 from voicespan_server.settings import Settings, variable_of
@@ -22,6 +22,12 @@ DOCS = REPOSITORY / "docs"
 def test_the_reference_of_names_is_the_generated_one() -> None:
     assert (DOCS / "conventions.md").read_text() == reference.reference_page(), "run: make docs"
     assert yaml.safe_load((DOCS / "registry.yaml").read_text()) == reference.registry(), "run: make docs"
+
+
+def test_a_span_has_an_attribute_once_and_none_that_metrics_alone_have() -> None:
+    for span in conventions.SPANS.values():
+        assert len(set(span.attributes)) == len(span.attributes), span.name
+        assert not {conventions.LATENCY_PART, conventions.AUDIO_DIRECTION} & set(span.attributes), span.name
 
 
 def test_the_session_in_the_docs_is_what_the_library_tells() -> None:

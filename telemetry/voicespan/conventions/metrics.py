@@ -131,9 +131,14 @@ METRIC_INTERRUPTIONS = _counter(
 METRIC_STALLS = _counter(
     "voicespan.turn.stalls", "{stall}", "answers that were due and did not come", (a.TURN_STALL_KIND,)
 )
-METRIC_TOKENS = _counter("voicespan.tokens", "{token}", "tokens by bucket", (a.TOKEN_TYPE, a.TOKEN_BUCKET))
+METRIC_TOKENS = _counter(
+    "voicespan.tokens", "{token}", "tokens that the provider reported, by bucket", (a.TOKEN_TYPE, a.TOKEN_BUCKET)
+)
 METRIC_COST = _counter(
-    "voicespan.cost", "USD", "at list price; simulated calls cost nothing here", (a.TOKEN_TYPE, a.TOKEN_BUCKET)
+    "voicespan.cost",
+    "USD",
+    "of reported tokens, at list price; simulated calls cost nothing here",
+    (a.TOKEN_TYPE, a.TOKEN_BUCKET),
 )
 METRIC_AUDIO = _counter("voicespan.audio.duration", "s", "audio sent to and by the model", (a.AUDIO_DIRECTION,))
 METRIC_DROPPED_AUDIO = _counter("voicespan.audio.dropped", "s", "the user's audio that the model did not take in time")

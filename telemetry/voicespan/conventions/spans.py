@@ -51,6 +51,7 @@ TURN = _span(
             name
             for name in ATTRIBUTES
             if name.startswith(("voicespan.turn.", "voicespan.latency.", "voicespan.audio.", "voicespan.time_to_"))
+            and name not in {*g.GENERATION, a.LATENCY_PART, a.AUDIO_DIRECTION}  # the last two are metrics' alone
         ),
         a.TIME_TO_SILENCE,
         a.RECORDED_INPUT,
