@@ -166,13 +166,13 @@ SESSIONS = Board(
             [
                 Panel(
                     "Seconds of audio per second",
-                    "To the model and from it.",
+                    "To the model and from it. A call's is counted when the call ends: look at hours, not at peaks.",
                     [Query(rate(c.METRIC_AUDIO, c.AUDIO_DIRECTION), "{{voicespan_audio_direction}}")],
                     width=8,
                 ),
                 Panel(
                     "Dropped audio and odd messages per minute",
-                    "Seconds that the model did not take in time; messages out of place, by kind.",
+                    "Seconds that the model did not take in time, told at the end of a call; odd messages by kind.",
                     [
                         Query(f"60 * {rate(c.METRIC_DROPPED_AUDIO)}", "dropped seconds"),
                         Query(f"60 * {rate(c.METRIC_ANOMALIES, c.ANOMALY)}", "{{voicespan_anomaly}}"),
