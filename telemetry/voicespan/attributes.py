@@ -82,6 +82,11 @@ def cost_of(usage: Usage | None, model: Model, suffix: str = "") -> Cost | None:
     return Cost(prices.cost(usage, suffix), prices.source, prices.version)
 
 
+def output_type_of(record: TurnRecord) -> str:
+    """What a turn's answer was made of; where there was none, a voice was to come."""
+    return TEXT if record.written else SPEECH
+
+
 def generation(record: TurnRecord, model: Model, output_type: str, bill: Bill | None) -> Attributes:
     """What a turn, or any other exchange with the model, says of itself: all but its text.
 
@@ -113,7 +118,7 @@ def outcome(record: TurnRecord) -> Attributes:
 
 def inference(record: TurnRecord, part: GenerationRecord, model: Model, *, last: bool) -> Attributes:
     """One generation of a turn as a span of its own: all but the last ended in tool calls, or in more to come."""
-    found = generation(record, model, SPEECH, Bill(part.usage) if part.usage else None)
+    found = generation(record, model, output_type_of(record), Bill(part.usage) if part.usage else None)
     found |= {c.OPERATION_NAME: c.OPERATION_REALTIME, c.TURN_GENERATIONS: 1}
     return found if last else found | {c.FINISH_REASONS: ["tool_call"]}
 

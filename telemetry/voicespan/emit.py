@@ -211,7 +211,7 @@ class SessionSpans:
         bill = self._estimator.turn(record)
         found = attr.turn(record, input_audio_s - self._totals.input_audio_s)
         self._totals.input_audio_s = input_audio_s
-        generation = attr.generation(record, self._model, attr.SPEECH, bill)
+        generation = attr.generation(record, self._model, attr.output_type_of(record), bill)
         exchange, text = _UNHEARD, _NO_TEXT
         if self._conversation:
             exchange = self._exchange(record, self._conversation)

@@ -205,7 +205,9 @@ class Lifecycle:
             case ev.TurnComplete():
                 self._on_turn_complete(event, now)
             case ev.ModelText(text):
-                self._answering(now).said(text)
+                writing = self._answering(now)
+                writing.said(text)
+                writing.wrote = True
             case ev.Thought():
                 self._answering(now)
             case ev.ActivityStart(origin):

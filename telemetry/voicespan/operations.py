@@ -150,7 +150,8 @@ class TurnRecord:
     `first_audio_ns` is the first moment at which 10 ms of the answer had arrived: some models send a single
     sample ahead; `audible_ns` is when its leading silence is over. `playback_ns` is from where to where the client
     said that it played. `speech_ns` is the user's speech where the client marked both of its ends. `usage` is None
-    where the provider reported none. `records` holds the first generations where there are very many.
+    where the provider reported none. `written`: the model wrote instead of speaking. `records` holds the first
+    generations where there are very many.
     """
 
     index: int
@@ -168,6 +169,7 @@ class TurnRecord:
     usage: Usage | None = None
     user_text: str = ""
     model_text: str = ""
+    written: bool = False
     output_audio_s: float = 0.0
     latency: Latency = field(default_factory=Latency)
     heard: HeardAudio | None = None

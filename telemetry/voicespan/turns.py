@@ -111,6 +111,7 @@ class Turn:
     start_ns: int
     words: Words
     model_text: str = ""
+    wrote: bool = False
     answer: Answer = field(default_factory=Answer)
     first_output_ns: int | None = None
     last_output_ns: int | None = None
@@ -290,6 +291,7 @@ class Turn:
             usage=self.usage,
             user_text=self.words.text.strip(),
             model_text=self.model_text.strip(),
+            written=self.wrote and not answer.audio_s,
             output_audio_s=answer.audio_s,
             latency=self.latency(),
             heard=answer.heard(self.interrupted_ns),

@@ -8,7 +8,7 @@ from support import langfuse_contract
 from support.received import render_tree
 from support.story import events
 from support.telling import IDENTITY, MODEL, Recorder, named, tell
-from voicespan import Capture, Close, VoiceSession
+from voicespan import Capture, Close, TraceShape, VoiceSession
 from voicespan import events as ev
 from voicespan.events import ToolOutcome
 
@@ -66,6 +66,25 @@ def test_a_turn_says_how_it_was_measured_and_what_it_cost() -> None:
     }  # fmt: skip
     cost = json.loads(str(turn.attributes["langfuse.observation.cost_details"]))
     assert cost == pytest.approx({"input_text": 1e-4, "input_audio": 6e-5, "output_audio": 3.6e-4, "total": 5.2e-4})
+
+
+@pytest.mark.parametrize("generation_spans", [False, True])
+def test_an_answer_that_was_written_is_no_speech(*, generation_spans: bool) -> None:
+    recorder = Recorder()
+    shape = TraceShape(generation_spans=generation_spans)
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, shape=shape)
+    answers: list[tuple[ev.Event, ...]] = [
+        (ev.ModelText("written"),),
+        (ev.ModelText("shown"), ev.ModelAudio(0.5)),
+        (ev.OutputTranscript("said, though nothing was heard"),),
+    ]
+    for answer in answers:
+        for event in (ev.UserText("typed"), *answer, ev.TurnComplete()):
+            session.feed(event)
+    session.close(Close(1000))
+    spans = sorted(recorder.spans(), key=lambda span: span.start_ns)
+    told = [span.attributes["gen_ai.output.type"] for span in spans if "gen_ai.output.type" in span.attributes]
+    assert told == ["text", "speech", "speech"]
 
 
 def test_a_barge_in_is_told_and_is_no_error() -> None:
