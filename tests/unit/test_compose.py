@@ -172,6 +172,9 @@ def test_what_is_shipped_is_what_the_tests_run() -> None:
 
 def test_jaeger_keeps_calls_and_no_traces_of_its_own_searches() -> None:
     config = yaml.safe_load((REPOSITORY / "deploy/jaeger/jaeger.yaml").read_text())
+    kept = config["extensions"]["jaeger_storage"]["backends"]["memory"]["memory"]["max_traces"]
+    assert SERVICES["jaeger"]["mem_limit"] == "2g"
+    assert kept * 60 * 5_000 < 2 * 2**30  # spans of a call of five minutes, bytes of a span
     assert config["extensions"]["jaeger_query"]["enable_tracing"] is False
 
 
