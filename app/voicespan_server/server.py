@@ -58,6 +58,8 @@ class Server:
         faults = []
         if stats.in_memory and self.settings.store == "on":
             faults.append("the store's file cannot be used: traces are kept in memory")
+        if stats.replaced:
+            faults.append("the store's file was deleted or replaced: traces are sent but not kept, restart the process")
         if not stats.writing:
             faults.append("the store cannot be written")
         if stats.dropped:

@@ -67,6 +67,7 @@ class StoreStats:
     size_bytes: int
     in_memory: bool
     writing: bool
+    replaced: bool  # the file was deleted, or another is in its place: nothing is kept
 
 
 class Store:
@@ -351,6 +352,7 @@ class Store:
             size_bytes=size_on_disk(self.path) if self.path else 0,
             in_memory=self.path is None,
             writing=self.writing,
+            replaced=self.path is not None and self._file is None,
         )
 
     @property

@@ -249,3 +249,12 @@ async def test_what_a_neighbour_spends_counts_too(monkeypatch: pytest.MonkeyPatc
         assert spend.exhausted("alice", day) == "today's budget of this key is spent"
         await own.server.stored_spend.absorb()
         assert spend.of_key("alice", day) == cost_usd
+
+
+async def test_health_tells_that_the_stores_file_is_gone(served: Api, tmp_path: Path) -> None:
+    assert (await got(served, "/healthz"))["telemetry"] == "ok"
+    (tmp_path / "voicespan.db").unlink()
+    served.server.pipeline.store._keep_house()
+    for path in ("/healthz", "/readyz"):
+        (fault,) = (await got(served, path))["telemetry"]
+        assert "deleted or replaced" in fault

@@ -214,8 +214,10 @@ def test_a_file_that_is_deleted_or_replaced_while_it_is_open_is_told_once_and_wh
         other.replace(path)
     else:
         path.unlink()
+    assert not store.stats().replaced
     store._keep_house()
     store._keep_house()
+    assert store.stats().replaced
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert f"{path} was deleted or replaced" in caplog.text
     end_spans(store, "after")
