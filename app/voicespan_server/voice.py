@@ -6,7 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -158,7 +158,7 @@ async def _enter(websocket: WebSocket, socket: Socket, server: Server, leaving: 
         leaving.enter(door.knock(door.address(websocket)))
         token = token_of(websocket.scope["subprotocols"])
         caller = door.by_token(token) if token is not None else None
-        with door.unknown():
+        with door.unknown() if caller is None else nullcontext():
             hello = await _hello(socket, server.settings.hello_timeout_s)
         _link(span, {"traceparent": hello.traceparent, "tracestate": hello.tracestate})
         caller = caller or door.by_token(hello.token)

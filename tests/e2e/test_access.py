@@ -22,6 +22,7 @@ from support.api import AS_ALICE, KEY, KEYS, OTHER_KEY
 from support.caller import ask, call
 from support.otlp_sink import OtlpHttpSink
 from support.server import ServerProcess
+from voicespan_server.access.door import MAX_UNKNOWN
 from voicespan_server.access.tokens import Claims, Signer
 from voicespan_server.server_messages import TurnCompleted
 
@@ -186,6 +187,18 @@ async def test_a_key_and_an_address_have_so_many_sessions(keyed: ServerProcess) 
         assert (await told(keyed, token=bob, address="203.0.113.2")).types == ["ready"]
     await asyncio.to_thread(all_have_left, keyed)
     assert (await told(keyed, token=bob, address="203.0.113.2")).errors == ["rate_limited"]
+
+
+async def test_strangers_who_say_nothing_keep_nobody_out_who_shows_a_token(environ: dict[str, str]) -> None:
+    keys = {"VOICESPAN_API_KEYS": KEYS, "VOICESPAN_TOKEN_SECRET": TOKEN_SECRET, "VOICESPAN_HELLO_TIMEOUT_S": "60"}
+    now_s = int(time.time())
+    token = Signer(TOKEN_SECRET.encode()).issue(Claims("alice", now_s, now_s + 60))
+    with ServerProcess({**environ, **keys}) as server:
+        async with AsyncExitStack() as held:
+            for _ in range(MAX_UNKNOWN):
+                await held.enter_async_context(connect(server.voice_url, subprotocols=[Subprotocol("voice.v1")]))
+            assert (await told(server, token=token, in_hello=True)).errors == ["overloaded"]
+            assert (await told(server, token=token)).types == ["ready"]
 
 
 async def test_three_times_as_many_callers_as_there_is_room_for(environ: dict[str, str]) -> None:

@@ -42,7 +42,7 @@ from voicespan_server.undo import Undo
 logger = logging.getLogger(__name__)
 
 BEARER = "bearer."
-# Connections that have not said hello: they cost little, and are not to be the way to shut everybody else out.
+# Connections that have not said who they are: they cost little, and are not to be the way to shut everybody else out.
 MAX_UNKNOWN = 256
 # Spans of refused calls and requests in a second, and at once: a flood of strangers is counted, not told one by one.
 REFUSALS_TOLD_PER_S, REFUSALS_TOLD_AT_ONCE = 10, 100
@@ -164,10 +164,8 @@ class Door:
         """A connection, from before it said who it is until it ends.
 
         Raises:
-            Refused: too many come from there, or too many from anywhere have not said who they are.
+            Refused: too many come from there.
         """
-        if self._unknown >= MAX_UNKNOWN:
-            raise _overloaded()
         exceeded = self._by_address.begin(address)
         if exceeded and not self._warned:
             self._warned = True
@@ -180,7 +178,13 @@ class Door:
 
     @contextmanager
     def unknown(self) -> Iterator[None]:
-        """The time in which a connection has not said who it is."""
+        """The time in which a connection has not said who it is: by a token ahead of its hello it has.
+
+        Raises:
+            Refused: too many have not.
+        """
+        if self._unknown >= MAX_UNKNOWN:
+            raise _overloaded()
         self._unknown += 1
         try:
             yield

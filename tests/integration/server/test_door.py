@@ -46,10 +46,10 @@ def test_those_who_say_nothing_take_no_callers_place() -> None:
             silent.enter_context(door.unknown())
         with door.inside_as(Caller()):
             pass
-        with pytest.raises(Refused) as refused, door.knock(""):
+        with door.knock(""), pytest.raises(Refused) as refused, door.unknown():
             pass
         assert refused.value.reason is OVERLOADED
-    with door.knock(""):
+    with door.unknown():
         pass
 
 
