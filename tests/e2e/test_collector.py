@@ -147,6 +147,20 @@ def test_a_session_id_of_somebody_elses_session_leads_no_span_to_langfuse(
     assert of_trace(langfuse.spans.wait_count(5), OTHER) == []
 
 
+def test_other_programs_sessions_with_a_model_are_for_langfuse_too(
+    collector: CollectorProcess, langfuse: LangfuseSink
+) -> None:
+    session: dict[str, Plain] = {"session.id": "chat-7"}
+    send(
+        collector,
+        [
+            make_span("answer", 1, trace_id=OTHER, attributes={**session, "langfuse.observation.type": "span"}),
+            make_span("chat gpt", 2, 1, trace_id=OTHER, attributes={**session, "gen_ai.operation.name": "chat"}),
+        ],
+    )
+    assert render_tree(langfuse.spans.wait_count(2)).splitlines() == ["answer", "  chat gpt"]
+
+
 def test_a_span_too_large_for_langfuse_arrives_cut_and_costs_its_neighbours_nothing(
     collector: CollectorProcess, langfuse: LangfuseSink
 ) -> None:

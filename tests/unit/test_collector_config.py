@@ -186,8 +186,8 @@ def test_the_projection_goes_by_the_names_that_the_library_writes() -> None:
     processors = CONFIG["processors"]
     dropped = "\n".join(processors["filter/genai_projection"]["trace_conditions"])
     shaped = "\n".join(processors["transform/genai_shape"]["trace_statements"])
-    for identity in (conventions.SESSION_ID, conventions.LF_TRACE_NAME):
-        assert f'span.attributes["{identity}"] == nil' in dropped
+    for name in (conventions.SESSION_ID, conventions.LF_TRACE_NAME, conventions.LF_TYPE, conventions.OPERATION_NAME):
+        assert f'span.attributes["{name}"] == nil' in dropped
     assert f'span.attributes["{conventions.ENTRY}"] == true' in shaped
     assert f'delete_key(span.attributes, "{conventions.TOOL_NAME}")' in shaped
 
