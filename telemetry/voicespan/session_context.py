@@ -22,16 +22,16 @@ def session_context(
 ) -> Iterator[Identity]:
     """Sessions that are connected inside belong to this session and user; all in one block are one session.
 
-    Without a `session_id` the block gets one of its own. `conversation_id` only where the program has such an id. Where
-    the pipeline stamps identities (`voicespan.sdk`), every other span that is started inside carries them too. Enter
-    and leave it in one task.
+    Without a `session_id`, or with an empty one, the block gets one of its own. `conversation_id` only where the
+    program has such an id. Where the pipeline stamps identities (`voicespan.sdk`), every other span that is started
+    inside carries them too. Enter and leave it in one task.
 
         with voicespan.session_context(session_id=call_id, user_id=user.pseudonym):
             async with client.aio.live.connect(model=..., config=...) as session:
                 ...
 
     Raises:
-        ValueError: an id that is empty, or longer than Langfuse keeps.
+        ValueError: an id that is longer than Langfuse keeps, or another than `session_id` that is empty.
         TypeError: an id that is no text, as a number from a database.
     """
     identity = Identity(session_id or uuid.uuid4().hex, user_id, conversation_id, tags=tags)
