@@ -128,7 +128,9 @@ class RecentAudio:
             return None
         last = (self._end - len(self._rest)) // self._plan.block_bytes - found.blocks_ago
         ended_ns, began_ns = self._ended_ns(last), self._ended_ns(last - 1)
-        return max(ended_ns + round((found.hidden_s - INTO_BLOCK_S) * 1e9), began_ns)
+        # A client may send in bursts: what was sent by then was spoken by then.
+        last_sent_ns = self._epoch_ns + self._sent_ns[-1]
+        return min(max(ended_ns + round((found.hidden_s - INTO_BLOCK_S) * 1e9), began_ns), last_sent_ns)
 
     def _thin_out(self) -> None:
         if not self._frames:

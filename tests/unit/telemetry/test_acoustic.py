@@ -187,6 +187,18 @@ def test_audio_that_is_sent_in_a_burst_was_not_spoken_before_the_frame_ahead_of_
     assert recent.end_of_speech_ns() == 5_000_000_000
 
 
+@pytest.mark.parametrize("line", [LINES[0], LINES[2], LINES[3]], ids=range(3))
+def test_what_is_sent_in_a_burst_was_spoken_by_its_end(line: array.array[int]) -> None:
+    pcm = pcm16(heard(line, silence_s=0.1))
+    recent, at_ns = RecentAudio(RATE), 5_000_000_000
+    for start in range(0, len(pcm), 3_200):
+        at_ns += 300_000
+        recent.add(pcm[start : start + 3_200], at_ns)
+    ended_ns = recent.end_of_speech_ns()
+    assert ended_ns is not None
+    assert ended_ns <= at_ns
+
+
 def test_half_a_second_of_frames_is_kept_at_most() -> None:
     frame = bytes(bytearray(640))
     references = sys.getrefcount(frame)
