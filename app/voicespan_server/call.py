@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 # How long the client may take to read the rest of the last turn that a budget pays for.
 LAST_WORDS_S = 5.0
+# What a frame of audio counts for at least, 2 ms of it: of smaller ones more would come than can be read.
+LEAST_FRAME_BYTES = 64
 ALWAYS = Flag()
 ALWAYS.set()
 TOO_LONG = Close(CloseCode.TOO_LONG, "the longest time for a call is over", "server")
@@ -189,7 +191,7 @@ class Call:
         self._limit_to(Close(CloseCode.OVERLOADED, "the client does not read", "server"), "slow_client")
 
     def _allows(self, frame: bytes) -> bool:
-        if self._bounds.audio.allow(len(frame)):
+        if self._bounds.audio.allow(max(len(frame), LEAST_FRAME_BYTES)):
             return True
         self._limit(RATE_LIMITED, "the client sends audio faster than anybody speaks")
         return False

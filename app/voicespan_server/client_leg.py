@@ -20,6 +20,9 @@ from websockets.exceptions import SecurityError
 from websockets.frames import Opcode
 from websockets.http11 import Request
 
+from voicespan_server import protocol as p
+from voicespan_server.access.allowance import Allowance
+from voicespan_server.access.refusal import RATE_LIMITED
 from voicespan_server.audio_wire import FINAL, FINAL_BINARY, FINAL_TEXT, MASKED, frame_at, server_frame, unmasked
 from voicespan_server.waiting import Flag, Mailbox
 
@@ -27,6 +30,9 @@ EXTENSION = "voicespan.audio"
 _DATA = frozenset({Opcode.CONT, Opcode.TEXT, Opcode.BINARY})
 RESTART = 1012
 CLOSE_S = 1.0
+# Frames that are not audio, pings and empty ones too: each costs as much as one that says something.
+FRAMES_PER_S, FRAMES_AT_ONCE = 1_000, 5_000
+FLOOD = "the client sends frames faster than it may"
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -37,6 +43,8 @@ class ClientLeg(WebSocketsSansIOProtocol):
     # names with each object, in a dict of 1.5 KiB instead of 0.3.
     __slots__ = (
         "_at_frame",
+        "_flooded",
+        "_frames",
         "_held",
         "_in_fragments",
         "_max_bytes",
@@ -65,6 +73,8 @@ class ClientLeg(WebSocketsSansIOProtocol):
         self._at_frame = False  # whether what is read next, behind what is held, begins with a frame
         self._held = b""
         self._in_fragments = False  # a message has begun and not ended
+        self._frames = Allowance(FRAMES_PER_S, FRAMES_AT_ONCE)
+        self._flooded = False
         self._owed = 0  # bytes that uvicorn's parser still waits for, of a frame that is not audio
 
     def handle_connect(self, event: Request) -> None:
@@ -113,6 +123,8 @@ class ClientLeg(WebSocketsSansIOProtocol):
             if self.conn.handshake_exc is not None and not self.handshake_initiated:
                 self._refuse_head()
             return
+        if self._flooded:
+            return
         if self._held:
             data, self._held = self._held + data, b""
         at, left, size = min(self._owed, len(data)), 0, len(data)  # what stands before `left` is dealt with
@@ -132,6 +144,10 @@ class ClientLeg(WebSocketsSansIOProtocol):
                     left = end
                     self._on_audio(unmasked(data, payload, end))
             else:
+                if not self._frames.allow(1):
+                    self._pass_on(data, left, at)
+                    self._end_flood()
+                    return
                 if first & 0x0F in _DATA:
                     self._in_fragments = not first & FINAL
                 if end > size:
@@ -147,6 +163,22 @@ class ClientLeg(WebSocketsSansIOProtocol):
     def _pass_on(self, data: bytes, start: int, end: int) -> None:
         if start < end and not self.transport.is_closing():
             super().data_received(data if end - start == len(data) else data[start:end])
+
+    def _end_flood(self) -> None:
+        """Hang up on a client whose frames would keep the server from all others; what still comes is dropped."""
+        self._flooded, self._held = True, b""
+        if not self.handshake_complete:
+            self.transport.close()
+        elif not (self.close_sent or self.transport.is_closing()):
+            self.send_text(p.encode(p.error(RATE_LIMITED.code, f"{FLOOD}: the call ends here")))
+            self.conn.send_close(RATE_LIMITED.close_code, FLOOD)
+            self._say_close(RATE_LIMITED.close_code, FLOOD)
+
+    def handle_ping(self) -> None:
+        """Answer, unless the client reads nothing: pongs that wait would fill the memory."""
+        pong = b"".join(self.conn.data_to_send())
+        if self.writable.is_set():
+            self.transport.write(pong)
 
     def shutdown(self) -> None:
         """The server stops: close as an application does, and give the client the time to answer.

@@ -26,7 +26,7 @@ from voicespan.events import Close, Initiator
 from voicespan_server import protocol as p
 from voicespan_server.access.call_bounds import CallBounds
 from voicespan_server.access.door import Caller, token_of
-from voicespan_server.access.refusal import SUBPROTOCOL, Refused
+from voicespan_server.access.refusal import RATE_LIMITED, SUBPROTOCOL, Refused
 from voicespan_server.access.spend import NOBODY
 from voicespan_server.audio_wire import warn_once
 from voicespan_server.call import Call
@@ -70,7 +70,8 @@ class Socket:
         """The next frame; raises `HungUp` when the client is gone."""
         message = await self._websocket.receive()
         if message["type"] == "websocket.disconnect":
-            raise HungUp(_close_of(message.get("code"), message.get("reason")))
+            close = _close_of(message.get("code"), message.get("reason"))
+            raise HungUp(close, RATE_LIMITED.code if close.code == CloseCode.LIMITED else None)
         data = message.get("bytes")
         return cast("bytes", data) if data is not None else cast("str", message["text"])
 
@@ -361,8 +362,7 @@ async def _hello(socket: Socket, timeout_s: float) -> Hello:
 def _close_of(code: int | None, reason: str | None) -> Close:
     """A disconnect as uvicorn tells it: 1012 is its own shutdown, 1005 also a lost connection."""
     code = code or 1005
-    # 1009 is what uvicorn closes with when a frame is too big for it.
-    initiator: Initiator = (
-        "process" if code == CloseCode.RESTART else "server" if code == CloseCode.TOO_BIG else "client"
-    )
+    # A frame that is too big, and too many of them, are met before they come here.
+    ours = code in {CloseCode.TOO_BIG, CloseCode.LIMITED}
+    initiator: Initiator = "process" if code == CloseCode.RESTART else "server" if ours else "client"
     return Close(code, reason or "", initiator)

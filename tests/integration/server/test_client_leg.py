@@ -19,6 +19,7 @@ from websockets.frames import Close, Frame, Opcode
 
 from support.client_wire import UPGRADE, Wire, frame
 from support.examples import examples
+from voicespan_server import client_leg
 from voicespan_server.client_leg import EXTENSION, ClientLeg
 
 MAX_BYTES = 640
@@ -329,6 +330,33 @@ async def test_over_sockets_a_client_that_does_not_read_is_written_to_no_more() 
                 assert len(await client.recv()) == 4_800
             await soon(lambda: app.leg is not None and app.leg.send_audio(PCM))
             assert await client.recv() == PCM
+
+
+async def test_a_ping_is_answered_unless_the_client_reads_nothing() -> None:
+    server = await served()
+    await server.read(frame(b"one", Opcode.PING))
+    server.protocol.pause_writing()
+    await server.read(frame(b"two", Opcode.PING) * 100)
+    server.protocol.resume_writing()
+    await server.read(frame(b"three", Opcode.PING))
+    assert server.written == b"\x8a\x03one\x8a\x05three"
+
+
+@pytest.mark.parametrize(
+    "flood", [frame(b"", Opcode.PING), frame(b"", Opcode.PONG), frame(b"")], ids=["ping", "pong", "no audio"]
+)
+async def test_a_flood_of_frames_is_not_read(monkeypatch: pytest.MonkeyPatch, flood: bytes) -> None:
+    monkeypatch.setattr(client_leg, "FRAMES_PER_S", 1)
+    monkeypatch.setattr(client_leg, "FRAMES_AT_ONCE", 8)
+    server = await served()
+    await server.read(frame("hello") + frame(PCM) * 20)
+    for _ in range(20):
+        await server.read(flood)
+    assert b'"rate_limited"' in server.written
+    assert server.app.heard[0] == "hello"
+    assert server.app.heard[1:21] == [PCM] * 20
+    assert server.app.heard[-1] == (4429, client_leg.FLOOD)
+    assert len(server.app.heard) <= 22 + 8
 
 
 @pytest.mark.parametrize(
