@@ -26,12 +26,23 @@ TAKE_OVER_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a session is: the key that let the client in, and the user, if one is known."""
+
+    key_id: str
+    user_id: str | None
+
+    def admits(self, claimed: Owner) -> bool:
+        """Whether somebody may go on with it. A caller of whose user nothing is known goes by the key."""
+        return claimed.key_id == self.key_id and claimed.user_id in {None, self.user_id}
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
-    """What the next call of a session needs of the one before. `owner` is the id of the key that let the client in."""
+    """What the next call of a session needs of the one before."""
 
     session_id: str
-    user_id: str | None
-    owner: str
+    owner: Owner
     handle: Handle | None
     span: SpanContext
     outcomes: Outcomes
@@ -42,6 +53,7 @@ class _Seat:
     """A call that runs, or what is left of it."""
 
     session_id: str
+    owner: Owner
     leave: Callable[[], None]
     left: asyncio.Future[Kept | None]
 
@@ -59,14 +71,14 @@ class KeptSessions:
         """Running and lost ones."""
         return len(self._seats)
 
-    def open(self, session_id: str, leave: Callable[[], None]) -> str | None:
+    def open(self, session_id: str, owner: Owner, leave: Callable[[], None]) -> str | None:
         """A call begins; `leave` ends it. Returns its token; None where sessions are not kept."""
         if not self._keep_s:
             return None
         self._forget_old()
         token = secrets.token_urlsafe(24)
         left: asyncio.Future[Kept | None] = asyncio.get_running_loop().create_future()
-        self._seats[_key(token)] = _Seat(session_id, leave, left)
+        self._seats[_key(token)] = _Seat(session_id, owner, leave, left)
         return token
 
     def close(self, token: str | None, kept: Kept | None) -> None:
@@ -83,14 +95,14 @@ class KeptSessions:
     def put_back(self, token: str, kept: Kept) -> None:
         """Who took it was not let in, and may come again: it is kept as long as if it were lost now."""
         left: asyncio.Future[Kept | None] = asyncio.get_running_loop().create_future()
-        self._seats[_key(token)] = _Seat(kept.session_id, lambda: None, left)
+        self._seats[_key(token)] = _Seat(kept.session_id, kept.owner, lambda: None, left)
         self.close(token, kept)
 
-    async def take(self, session_id: str, token: str) -> Kept | None:
-        """The session that a token stands for, once; None where it is not known, or no more."""
+    async def take(self, session_id: str, token: str, claimed: Owner) -> Kept | None:
+        """The session that a token stands for, once; None where it is not known, or no more, or another's."""
         self._forget_old()
         seat = self._seats.get(_key(token))
-        if seat is None or seat.session_id != session_id:
+        if seat is None or seat.session_id != session_id or not seat.owner.admits(claimed):
             return None
         if not seat.left.done():
             seat.leave()

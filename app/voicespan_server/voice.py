@@ -33,7 +33,7 @@ from voicespan_server.call import Call
 from voicespan_server.client_leg import EXTENSION, ClientLeg
 from voicespan_server.downlink import MAX_BYTES
 from voicespan_server.hangup import HungUp
-from voicespan_server.kept_sessions import Kept
+from voicespan_server.kept_sessions import Kept, Owner
 from voicespan_server.protocol import CloseCode, Hello, TurnTaking
 from voicespan_server.server import Server
 from voicespan_server.settings import Settings
@@ -173,7 +173,7 @@ async def _enter(websocket: WebSocket, socket: Socket, server: Server, leaving: 
             if former and hello.resume:
                 server.kept_sessions.put_back(hello.resume.token, former)
             raise
-        user_id = caller.user or hello.user.id_hash or (former.user_id if former else None)
+        user_id = caller.user or hello.user.id_hash or (former.owner.user_id if former else None)
         session_id = former.session_id if former else None
         identity = new_identity(server.upstream.backend, user_id, session_id, key_id=caller.key_id)
         ident.stamp(span, identity)
@@ -231,7 +231,8 @@ async def _hold(socket: Socket, entered: Entered, server: Server, leaving: Leavi
         handle=former.handle if former else None,
         outcomes=former.outcomes if former else None,
     )
-    token = server.kept_sessions.open(identity.session_id, call.leave)
+    owner = Owner(entered.caller.key_id, identity.user_id)
+    token = server.kept_sessions.open(identity.session_id, owner, call.leave)
     ready = p.Ready(
         identity.session_id,
         session.trace_id,
@@ -248,8 +249,7 @@ async def _hold(socket: Socket, entered: Entered, server: Server, leaving: Leavi
         kept = None
         if ended is not None and ended.may_go_on:
             context = trace.get_current_span(session.context).get_span_context()
-            owner = entered.caller.key_id
-            kept = Kept(identity.session_id, identity.user_id, owner, call.handle, context, call.outcomes)
+            kept = Kept(identity.session_id, owner, call.handle, context, call.outcomes)
         leaving.afterwards = partial(server.kept_sessions.close, token, kept)
         telemetry.score_session(identity.session_id, call.outcomes)
     await socket.close(ended.close)
@@ -259,9 +259,8 @@ async def _former(server: Server, hello: Hello, caller: Caller) -> Kept | None:
     """What is left of the call that a client wants to go on with, if it is the same client's."""
     if hello.resume is None:
         return None
-    kept = await server.kept_sessions.take(hello.resume.session_id, hello.resume.token)
-    same = kept and kept.owner == caller.key_id and caller.user in {None, kept.user_id}
-    return kept if same else None
+    claimed = Owner(caller.key_id, caller.user)
+    return await server.kept_sessions.take(hello.resume.session_id, hello.resume.token, claimed)
 
 
 def _limits(settings: Settings, max_session_s: float) -> p.Message:
