@@ -12,6 +12,7 @@ import uvicorn
 from websockets.asyncio.client import connect
 
 from support.client_wire import UPGRADE
+from support.real_server import running
 from voicespan_server import client_http
 
 GET = b"GET / HTTP/1.1\r\nHost: server.test\r\n"
@@ -56,23 +57,8 @@ def app() -> App:
 @pytest.fixture
 async def port(app: App, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(client_http, "REQUEST_S", 0.3)
-    config = uvicorn.Config(
-        app,
-        port=0,
-        lifespan="off",
-        log_level="error",
-        http="voicespan_server.client_http:ClientHttp",  # type: ignore[arg-type]
-        ws="voicespan_server.client_leg:ClientLeg",  # type: ignore[arg-type]
-        timeout_graceful_shutdown=1,
-    )
-    app.server = server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
-        while not server.started:  # noqa: ASYNC110 - nobody sets an event for it
-            await asyncio.sleep(0.005)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    await serving
+    async with running(app) as (found, app.server):
+        yield found
 
 
 async def told(port: int, *pieces: bytes, apart_s: float = 0.0) -> list[bytes]:

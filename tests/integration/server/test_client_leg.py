@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from websockets.frames import Close, Frame, Opcode
 
 from support.client_wire import UPGRADE, Wire, frame
 from support.examples import examples
+from support.real_server import running, soon
 from voicespan_server import client_leg
 from voicespan_server.client_leg import EXTENSION, ClientLeg
 
@@ -264,29 +264,8 @@ def is_within(some: list[object], more: list[object]) -> bool:
     return all(item in rest for item in some)
 
 
-@asynccontextmanager
-async def running(app: App) -> AsyncIterator[tuple[str, uvicorn.Server]]:
-    config = uvicorn.Config(
-        app,
-        port=0,
-        lifespan="off",
-        log_level="error",
-        ws="voicespan_server.client_leg:ClientLeg",  # type: ignore[arg-type]
-        ws_per_message_deflate=False,
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    await soon(lambda: server.started)
-    yield f"ws://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/", server
-    server.should_exit = True
-    await serving
-
-
-async def soon(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110 - nobody sets an event for it
-            await asyncio.sleep(0.005)
+def url(port: int) -> str:
+    return f"ws://127.0.0.1:{port}/"
 
 
 async def closed(client: ClientConnection) -> tuple[int, str]:
@@ -299,7 +278,7 @@ async def closed(client: ClientConnection) -> tuple[int, str]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_over_sockets_audio_passes_both_ways_and_a_shutdown_is_told() -> None:
     app = App()
-    async with running(app) as (url, server), connect(url, compression=None) as client:
+    async with running(app) as (port, server), connect(url(port), compression=None) as client:
         for number in range(50):
             await client.send(bytes([number, 0]) * 320)
         await client.send("that was it")
@@ -317,7 +296,7 @@ async def test_over_sockets_audio_passes_both_ways_and_a_shutdown_is_told() -> N
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_over_sockets_a_client_that_does_not_read_is_written_to_no_more() -> None:
     app = App()
-    async with running(app) as (url, _), connect(url, compression=None, max_queue=1) as client:
+    async with running(app) as (port, _), connect(url(port), compression=None, max_queue=1) as client:
         await client.send(PCM)
         await soon(lambda: app.beside > 0)
         assert app.leg
@@ -371,8 +350,8 @@ async def test_a_flood_of_frames_is_not_read(monkeypatch: pytest.MonkeyPatch, fl
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_over_sockets_an_upgrade_that_cannot_be_read_is_answered(headers: dict[str, str], status: int) -> None:
-    async with running(App()) as (url, _):
+    async with running(App()) as (port, _):
         with pytest.raises(InvalidStatus) as refused:
-            async with connect(url, additional_headers=headers, open_timeout=5):
+            async with connect(url(port), additional_headers=headers, open_timeout=5):
                 pass
     assert refused.value.response.status_code == status
