@@ -84,13 +84,13 @@ def _spare_this_machine_the_proxy() -> None:
 
 
 def _check_limits() -> None:
-    """OpenTelemetry's SDK reads its limits when it is imported, and fails on what is none, also on an empty one."""
+    """OpenTelemetry's SDK reads limits when it is imported, and fails on what is none. An empty one is unset here too."""
     for name, value in list(os.environ.items()):
         if not (name.startswith("OTEL_") and name.endswith(_LIMITS)):
             continue
         if not value.strip():
             del os.environ[name]
-        elif not value.strip().isdecimal() and value.strip().lower() != "unset":
+        elif not value.strip().isdecimal():
             raise SettingsError(f"{name}={value!r} must be a whole number, 0 or more")
 
 

@@ -279,3 +279,10 @@ def test_the_demo_says_so_where_nothing_is_recorded(tmp_path: Path) -> None:
     done = voicespan(tmp_path, "demo", "--once", "--port", "0")
     assert done.returncode == 1
     assert "no span was recorded" in done.stdout
+
+
+@pytest.mark.parametrize("limit", ["", "128"])
+def test_limits_and_propagators_that_opentelemetry_takes_pass(tmp_path: Path, limit: str) -> None:
+    done = voicespan(tmp_path, "doctor", OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=limit, OTEL_PROPAGATORS="tracecontext, None")
+    assert "Traceback" not in done.stderr
+    assert "store" in done.stdout
