@@ -84,7 +84,7 @@ def _spare_this_machine_the_proxy() -> None:
 
 
 def _check_limits() -> None:
-    """OpenTelemetry's SDK reads limits when it is imported, and fails on what is none. An empty one is unset here too."""
+    """OpenTelemetry's SDK reads limits when it is imported, and fails on what is none. An empty one is an unset one."""
     for name, value in list(os.environ.items()):
         if not (name.startswith("OTEL_") and name.endswith(_LIMITS)):
             continue
