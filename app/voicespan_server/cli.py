@@ -15,7 +15,7 @@ from voicespan_server.call_cli import call
 from voicespan_server.doctor_cli import doctor
 from voicespan_server.loadtest_cli import loadtest
 from voicespan_server.store_cli import store
-from voicespan_server.terminal import WIDTH, complain, err, out
+from voicespan_server.terminal import WIDTH, complain, err, out, write_no_more
 from voicespan_server.traces_cli import traces
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def main() -> None:
             sys.stdout.flush()
     except Exception as error:
         if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            # What could not be written would be tried again at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            write_no_more()
         elif not isinstance(error, _usage_errors()):
             raise
         complain(error)

@@ -43,7 +43,6 @@ class ClientLeg(WebSocketsSansIOProtocol):
     # names with each object, in a dict of 1.5 KiB instead of 0.3.
     __slots__ = (
         "_at_frame",
-        "_flooded",
         "_frames",
         "_held",
         "_in_fragments",
@@ -52,6 +51,7 @@ class ClientLeg(WebSocketsSansIOProtocol):
         "_owed",
         "_request",
         "close_timer",
+        "flooded",
         "last_ping_rtt",
         "pending_ping_payload",
         "ping_interval",
@@ -74,7 +74,7 @@ class ClientLeg(WebSocketsSansIOProtocol):
         self._held = b""
         self._in_fragments = False  # a message has begun and not ended
         self._frames = Allowance(FRAMES_PER_S, FRAMES_AT_ONCE)
-        self._flooded = False
+        self.flooded = False  # whether its frames were too many, and it was hung up on
         self._owed = 0  # bytes that uvicorn's parser still waits for, of a frame that is not audio
 
     def handle_connect(self, event: Request) -> None:
@@ -123,7 +123,7 @@ class ClientLeg(WebSocketsSansIOProtocol):
             if self.conn.handshake_exc is not None and not self.handshake_initiated:
                 self._refuse_head()
             return
-        if self._flooded:
+        if self.flooded:
             return
         if self._held:
             data, self._held = self._held + data, b""
@@ -166,7 +166,7 @@ class ClientLeg(WebSocketsSansIOProtocol):
 
     def _end_flood(self) -> None:
         """Hang up on a client whose frames would keep the server from all others; what still comes is dropped."""
-        self._flooded, self._held = True, b""
+        self.flooded, self._held = True, b""
         if not self.handshake_complete:
             self.transport.close()
         elif not (self.close_sent or self.transport.is_closing()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from importlib.resources import files
@@ -21,6 +20,7 @@ from voicespan_server.client import CallError, VoiceClient
 from voicespan_server.narrator import Narrator
 from voicespan_server.server import Server
 from voicespan_server.server_messages import Interrupted, TurnCompleted
+from voicespan_server.terminal import write_no_more
 
 LINES = ("01-navigate.wav", "02-search.wav", "03-market.wav", "04-thanks.wav")
 # How much of the third answer the caller listens to before talking over it.
@@ -33,7 +33,7 @@ class DemoConsole(Console):
     def on_broken_pipe(self) -> None:
         """Instead of rich's, which raises SystemExit through the event loop."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        write_no_more()
         signal.raise_signal(signal.SIGTERM)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -99,6 +98,8 @@ def _check_propagators() -> None:
     asked = os.environ.get("OTEL_PROPAGATORS")
     if not asked:
         return
+    from importlib.metadata import entry_points  # noqa: PLC0415 - hardly anybody asks
+
     known = entry_points(group="opentelemetry_propagator").names
     for name in (name.strip() for name in asked.split(",")):
         if name not in known and name.lower() != "none":

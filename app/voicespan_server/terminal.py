@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache
 from typing import TYPE_CHECKING
@@ -37,3 +38,8 @@ def complain(message: object) -> None:
 def say(line: str) -> None:
     """One plain line, folded by nobody."""
     out().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def write_no_more() -> None:
+    """What standard output still holds goes nowhere: it would be tried again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

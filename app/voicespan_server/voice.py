@@ -70,8 +70,9 @@ class Socket:
         """The next frame; raises `HungUp` when the client is gone."""
         message = await self._websocket.receive()
         if message["type"] == "websocket.disconnect":
-            close = _close_of(message.get("code"), message.get("reason"))
-            raise HungUp(close, RATE_LIMITED.code if close.code == CloseCode.LIMITED else None)
+            flooded = self._leg is not None and self._leg.flooded
+            close = _close_of(message.get("code"), message.get("reason"), flooded=flooded)
+            raise HungUp(close, RATE_LIMITED.code if flooded else None)
         data = message.get("bytes")
         return cast("bytes", data) if data is not None else cast("str", message["text"])
 
@@ -358,10 +359,10 @@ async def _hello(socket: Socket, timeout_s: float) -> Hello:
     return message
 
 
-def _close_of(code: int | None, reason: str | None) -> Close:
+def _close_of(code: int | None, reason: str | None, *, flooded: bool) -> Close:
     """A disconnect as uvicorn tells it: 1012 is its own shutdown, 1005 also a lost connection."""
     code = code or 1005
     # A frame that is too big, and too many of them, are met before they come here.
-    ours = code in {CloseCode.TOO_BIG, CloseCode.LIMITED}
+    ours = flooded or code == CloseCode.TOO_BIG
     initiator: Initiator = "process" if code == CloseCode.RESTART else "server" if ours else "client"
     return Close(code, reason or "", initiator)

@@ -136,11 +136,7 @@ class RecentAudio:
         if not self._frames:
             return
         plan = self._plan
-        try:
-            pcm = b"".join((self._rest, *self._frames))
-        except TypeError:  # one that is no bytes is left out, or nothing would be told from here on
-            self._frames = [_bytes_of_frame(frame) for frame in self._frames]
-            pcm = b"".join((self._rest, *self._frames))
+        pcm = b"".join((self._rest, *self._frames))
         arrived = len(pcm) - len(self._rest)
         blocks = len(pcm) // plan.block_bytes
         whole = blocks * plan.block_bytes
@@ -170,10 +166,6 @@ class RecentAudio:
         late_ns = (ends[frame] - end) * 1_000_000_000 // self._plan.bytes_per_s
         sent_ns = max(thinned.sent_ns[frame] - late_ns, thinned.sent_ns[frame - 1] if frame else 0)
         return self._epoch_ns + sent_ns
-
-
-def _bytes_of_frame(frame: object) -> bytes:
-    return bytes(frame) if isinstance(frame, (bytes, bytearray, memoryview)) else b""
 
 
 class _Thinned(NamedTuple):
