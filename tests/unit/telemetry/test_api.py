@@ -36,7 +36,7 @@ def test_the_events_of_the_page_are_there() -> None:
 
 
 def test_every_event_that_a_program_tells_is_described_and_no_other() -> None:
-    table = (DOCS / "api.md").read_text().split("| event | is told when |")[1].split("\n\n")[0]
+    table = (DOCS / "api.md").read_text().split("| event | feed it when |")[1].split("\n\n")[0]
     described = {name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])}
     assert described == {kind.__name__ for kind in get_args(ev.Event)} - {"EndOfSpeech", "SessionClosed", "Tick"}
 
