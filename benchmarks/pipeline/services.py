@@ -7,12 +7,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
-from types import TracebackType
-from typing import Self
 from uuid import uuid4
 
 from benchmarks.pipeline.stories import Manner, Teller
 
+from support.running import Running
 from voicespan import Identity, Metrics, Model, VoiceSession, prices_of
 from voicespan.sdk.pipeline import Pipeline, configure
 
@@ -24,7 +23,7 @@ MODEL = Model(
 )
 
 
-class Service:
+class Service(Running):
     """Tells a call every `every_s` seconds between start() and stop(), under a service name of its own."""
 
     def __init__(self, name: str, manner: Manner, otlp_endpoint: str, *, every_s: float = 1.0, seed: int = 1) -> None:
@@ -47,15 +46,6 @@ class Service:
         self._ended.set()
         self._thread.join()
         self._pipeline.shutdown()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _run(self) -> None:
         tracer = self._pipeline.tracer_provider.get_tracer("voicespan")

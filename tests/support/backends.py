@@ -16,19 +16,19 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
 from support.collector import REPOSITORY
+from support.running import Running
 from support.server import free_port
 
 T = TypeVar("T")
 PROMETHEUS = REPOSITORY / "deploy/prometheus"
 
 
-class BackendProcess:
+class BackendProcess(Running):
     """A program that serves HTTP; runs between start() and stop()."""
 
     def __init__(self, name: str, port: int, ready_path: str) -> None:
@@ -82,13 +82,7 @@ class BackendProcess:
         with urllib.request.urlopen(f"{self.url}{path}?{query}", timeout=30) as answer:
             return json.load(answer)
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def dispose(self) -> None:
         self.stop()
         print(f"{self._name}'s log:\n{self.log[-4000:]}", file=sys.stderr)  # pytest shows it under a test that failed
         self._temporary.cleanup()

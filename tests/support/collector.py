@@ -12,18 +12,18 @@ import threading
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from support.langfuse_sink import LangfuseSink
 from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink
 from support.received import Inbox
+from support.running import Running
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = REPOSITORY / "otel-collector.yaml"
 
 
-class CollectorProcess:
+class CollectorProcess(Running):
     """Runs between start() and stop() or kill(); a later start() takes the same ports and the same queue on disk.
 
     A leg whose sink is None goes nowhere. `env` is added last and so can override everything; `overrides` are keys of
@@ -129,13 +129,7 @@ class CollectorProcess:
         """Waits for a line, from any start."""
         self._lines.wait_for(lambda lines: any(predicate(line) for line in lines), timeout_s)
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def dispose(self) -> None:
         self.stop()
         if self._temporary:
             self._temporary.cleanup()

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
+
+from support.running import Running
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Faults:
             return self._queue.popleft() if self._queue else None
 
 
-class HttpServer:
+class HttpServer(Running):
     """Serves on 127.0.0.1 between start() and stop(); stop() also cuts the connections that clients keep alive."""
 
     def __init__(self, respond: Callable[[Request], Response], port: int = 0) -> None:
@@ -78,15 +78,6 @@ class HttpServer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 class _Server(ThreadingHTTPServer):

@@ -13,8 +13,7 @@ import gzip
 import json
 import zlib
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
@@ -25,6 +24,7 @@ from support.langfuse_api import LangfuseApi
 from support.langfuse_media import STORAGE
 from support.langfuse_rows import row_of
 from support.received import Inbox, ReceivedSpan, decode_traces
+from support.running import Running
 
 OTLP = "/api/public/otel/"
 PATH = OTLP + "v1/traces"
@@ -41,7 +41,7 @@ class LangfuseRequest:
     received_ns: int
 
 
-class LangfuseSink:
+class LangfuseSink(Running):
     """Keeps the spans of the exports that it accepted; `requests` has every export, also those refused.
 
     What was taken can be read by `api` after `readable_after_s` seconds; `api_requests` has what else was asked,
@@ -90,15 +90,6 @@ class LangfuseSink:
     def stop(self) -> None:
         """From here on connections are refused; start() comes back on the same port with what was received."""
         self._server.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _respond(self, request: Request) -> Response:
         if request.path.startswith(STORAGE):

@@ -6,8 +6,6 @@ import gzip
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Self
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -28,9 +26,10 @@ from support.received import (
     decode_metrics,
     decode_traces,
 )
+from support.running import Running
 
 
-class OtlpGrpcSink:
+class OtlpGrpcSink(Running):
     """The trace service of OTLP/gRPC on 127.0.0.1. `take` gets what comes, where it shall not be kept in `spans`."""
 
     def __init__(self, take: Callable[[ExportTraceServiceRequest], None] | None = None) -> None:
@@ -61,15 +60,6 @@ class OtlpGrpcSink:
     def stop(self) -> None:
         self._server.stop(grace=None).wait()
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def _export(self, request: ExportTraceServiceRequest, context: grpc.ServicerContext) -> ExportTraceServiceResponse:
         self._take(request)
         return ExportTraceServiceResponse()
@@ -78,7 +68,7 @@ class OtlpGrpcSink:
         self.spans.add(decode_traces(request, time.time_ns()))
 
 
-class OtlpHttpSink:
+class OtlpHttpSink(Running):
     """OTLP over HTTP and protobuf on 127.0.0.1, under any path that ends in /v1/traces, /v1/metrics or /v1/logs."""
 
     def __init__(self, port: int = 0) -> None:
@@ -103,15 +93,6 @@ class OtlpHttpSink:
     def stop(self) -> None:
         """From here on connections are refused; start() comes back on the same port with what was received."""
         self._server.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _respond(self, request: Request) -> Response:
         self.requests.add([request])

@@ -14,11 +14,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from support.running import Running
 
 
-class ServerProcess:
+class ServerProcess(Running):
     """Runs between start() and stop() or kill(). Nothing of the developer's own settings reaches it."""
 
     module = "voicespan_server.cli"
@@ -103,19 +104,13 @@ class ServerProcess:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.dispose()
-
-    def dispose(self) -> None:
-        """Stop it if it runs, and remove its folder."""
+    def stop(self) -> None:
+        """SIGTERM, and waits, where it runs."""
         if self._process and self._process.poll() is None:
             self.signal(signal.SIGTERM)
+
+    def dispose(self) -> None:
+        self.stop()
         print(f"server's log:\n{self.log}", file=sys.stderr)  # pytest shows it under a test that failed
         self._folder.cleanup()
 
