@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import random
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,8 +16,15 @@ ONE_SECOND = bytes(48_000)
 
 
 def tone(seconds: float, rate_hz: int = 16_000, peak: int = 9_000) -> bytes:
-    samples = (int(peak * math.sin(2 * math.pi * 200 * n / rate_hz)) for n in range(round(seconds * rate_hz)))
-    return array("h", samples).tobytes()
+    """200 Hz, at a rate that these divide."""
+    period = array("h", (int(peak * math.sin(2 * math.pi * 200 * n / rate_hz)) for n in range(rate_hz // 200)))
+    samples = round(seconds * rate_hz)
+    return (period * (samples // len(period) + 1))[:samples].tobytes()
+
+
+def noise(seconds: float, peak: int, rate_hz: int = 16_000) -> bytes:
+    """White, and the same each time."""
+    return array("h", random.Random(1).choices(range(-peak, peak + 1), k=round(seconds * rate_hz))).tobytes()
 
 
 def silence(seconds: float, rate_hz: int = 16_000) -> bytes:

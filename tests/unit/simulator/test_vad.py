@@ -1,13 +1,11 @@
 import itertools
-import random
-from array import array
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.examples import examples
-from support.simulated_call import silence, tone
+from support.simulated_call import noise, silence, tone
 from voicespan_simulator.vad import SpeechDetector, SpeechEnded, SpeechEvent, SpeechStarted
 
 RATES_HZ = (8_000, 16_000, 24_000, 48_000)
@@ -15,11 +13,6 @@ RATES_HZ = (8_000, 16_000, 24_000, 48_000)
 
 def decisions(pcm: bytes, rate_hz: int = 16_000, **options: float) -> list[SpeechEvent]:
     return SpeechDetector(**options).feed(pcm, rate_hz)
-
-
-def noise(seconds: float, peak: int) -> bytes:
-    source = random.Random(1)
-    return array("h", (source.randint(-peak, peak) for _ in range(round(seconds * 16_000)))).tobytes()
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)

@@ -62,7 +62,7 @@ def with_sound(audio: list[float], sound: Sequence[float], at: int) -> list[floa
 
 
 def pcm16(audio: Sequence[float]) -> bytes:
-    return array.array("h", (max(-32768, min(32767, round(s))) for s in audio)).tobytes()
+    return array.array("h", map(round, audio)).tobytes()
 
 
 def sent(pcm: bytes, frames: Sequence[int] | int = 640, rate: int = RATE) -> RecentAudio:

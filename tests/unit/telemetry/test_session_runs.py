@@ -66,7 +66,8 @@ async def test_the_applications_spans_nest_under_the_tool_and_carry_the_session(
     assert not trace.get_current_span().get_span_context().is_valid
 
 
-async def test_books_close_by_themselves_when_usage_never_comes() -> None:
+async def test_books_close_by_themselves_when_usage_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voicespan.books.GRACE_NS", 20_000_000)
     recorder = Recorder()
     session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
     told = asyncio.Event()
@@ -134,7 +135,7 @@ async def test_the_watchdog_needs_no_event_to_find_a_stall() -> None:
 @pytest.mark.parametrize(("resumed", "kind"), [(True, StallKind.RESUMED_DEAD), (False, StallKind.NO_ANSWER)])
 async def test_speech_over_a_connection_that_is_dead_is_found_in_the_audio(*, resumed: bool, kind: StallKind) -> None:
     recorder = Recorder()
-    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, stall_after_s=0.3)
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer, stall_after_s=0.1)
     stalls: asyncio.Queue[Operation] = asyncio.Queue()
     session.listener = lambda operation: stalls.put_nowait(operation) if isinstance(operation, Stalled) else None
     session.feed(ev.Dialing(resumed=resumed))

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import io
-import random
 import wave
-from array import array
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from support.simulated_call import silence, tone
+from support.simulated_call import noise, silence, tone
 from voicespan.wav import HEADER_BYTES, utterance_start, wav
 from voicespan_server.client import read_wav
 
 DEMO = Path(__file__).parents[3] / "app/voicespan_server/demo_audio"
-
-
-def noise(seconds: float, peak: int) -> bytes:
-    draw = random.Random(1)
-    return array("h", (draw.randint(-peak, peak) for _ in range(round(seconds * 16_000)))).tobytes()
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 24_000, 48_000])
