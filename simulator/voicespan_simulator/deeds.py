@@ -95,7 +95,8 @@ class TurnDeed:
     """What was sent up to a turnComplete that is not IN_PROGRESS, or up to the connection's end.
 
     Content is a thought, words, audio or a call; the empty messages ahead of it are none. `first_audio_ns` is when
-    10 ms of audio had been sent. `interrupted_late`: after it was complete.
+    10 ms of audio had been sent. Between the `words` of two generations there is a space, which was not sent.
+    `interrupted_late`: after it was complete.
     """
 
     first_content_ns: int | None = None

@@ -379,6 +379,7 @@ class Exchange:
         if self._generation_ns is not None:
             turn.generations.append(GenerationDeed(self._generation_ns))
             self._generation_ns = None
+            turn.words = f"{turn.words.rstrip()} " if turn.words else ""
         turn.words += step.words
         turn.audio_ms = round(turn.audio_ms + seconds_of(step.audio_bytes) * 1000, 3)
         if turn.first_audio_ns is None and turn.audio_ms >= seconds_of(_AUDIBLE_BYTES) * 1000:

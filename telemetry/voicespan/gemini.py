@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 OUTPUT_RATE_HZ = 24_000
 _RATE = re.compile(r"rate=(\d+)")
+_BEGAN = ("ACTIVITY_START", "VAD_SIGNAL_TYPE_SOS")
+_ENDED = ("ACTIVITY_END", "VAD_SIGNAL_TYPE_EOS")
 
 
 class GeminiTranslator:
@@ -42,12 +44,8 @@ class GeminiTranslator:
         An empty message, which Gemini 3.8 sends ahead of most others, says nothing.
         """
         found: list[Event] = []
-        if message.voice_activity:
-            activity = message.voice_activity.voice_activity_type
-            if activity == "ACTIVITY_START":
-                found.append(ev.ActivityStart("server"))
-            elif activity == "ACTIVITY_END":
-                found.append(ev.ActivityEnd("server"))
+        if message.voice_activity or message.voice_activity_detection_signal:
+            found += _voice_activity(message)
         turn_complete = interrupted = None
         content = message.server_content
         if content:
@@ -118,6 +116,15 @@ class GeminiTranslator:
             found.append(ev.Grounded(len(queries)))
         if content.waiting_for_input:
             found.append(ev.WaitingForInput())
+
+
+def _voice_activity(message: types.LiveServerMessage) -> list[Event]:
+    """The detector's decision, which Vertex tells those as its other signal whom it has on a list."""
+    activity, signal = message.voice_activity, message.voice_activity_detection_signal
+    kind = activity.voice_activity_type if activity else signal.vad_signal_type if signal else None
+    if kind in _BEGAN:
+        return [ev.ActivityStart("server")]
+    return [ev.ActivityEnd("server")] if kind in _ENDED else []
 
 
 def _turn_complete(content: types.LiveServerContent) -> Event:

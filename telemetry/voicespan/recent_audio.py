@@ -101,6 +101,10 @@ class RecentAudio:
         if self._room <= 0:
             self._thin_out()
 
+    def take_back(self, size_bytes: int) -> None:
+        """So much of it was not sent; as sound it stays, for it was spoken."""
+        self._before -= size_bytes
+
     @property
     def sent_bytes(self) -> int:
         """Of all that was sent, ever."""

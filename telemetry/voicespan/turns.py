@@ -60,8 +60,7 @@ class Words:
         """More of their text, which is joined as it is and bounded."""
         if self.apart:
             self.apart = False
-            if self.text and not self.text[-1].isspace() and not piece[:1].isspace():
-                piece = f" {piece}"
+            piece = _apart(self.text, piece)
         self.text += piece[: MAX_TEXT - len(self.text)]
 
     def add_apart(self, message: str) -> None:
@@ -85,6 +84,11 @@ class Words:
             if at is not None and at >= newest - STALE_NS:
                 return source, at
         return fallback, now
+
+
+def _apart(text: str, piece: str) -> str:
+    """What begins anew behind some text: with a space between them where neither has one."""
+    return f" {piece}" if text and not text[-1].isspace() and not piece[:1].isspace() else piece
 
 
 @dataclass(slots=True)
@@ -142,12 +146,14 @@ class Turn:
     stalled_ns: int | None = None
     deadline_ns: int | None = None
     _generated_until_ns: int = 0
+    # Whether the words that come next are of another generation than those before.
+    _apart: bool = False
 
     def output(self, now: int) -> None:
         """The model said, wrote, thought or called something."""
         if not self.generating:
             self._end_generation()
-            self.generating = True
+            self.generating = self._apart = True
             self.generations += 1
             self.generated_ns = None
             self.book_report()
@@ -163,7 +169,10 @@ class Turn:
         self.in_progress = self.awaits_output = False
 
     def said(self, piece: str) -> None:
-        """More of the model's words, which are joined as they are and bounded."""
+        """More of the model's words, which are joined as they are within a generation, and bounded."""
+        if self._apart:
+            self._apart = False
+            piece = _apart(self.model_text, piece)
         self.model_text += piece[: MAX_TEXT - len(self.model_text)]
 
     def voice_goes_on(self, event: ev.ModelAudio, now: int) -> bool:

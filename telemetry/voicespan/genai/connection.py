@@ -24,7 +24,8 @@ from voicespan.guard import guarded, report
 from voicespan.session import VoiceSession
 from voicespan.wire_view import View, view
 
-_RATE = re.compile(r"audio/pcm(?:.*rate=(\d+))?")
+# The service takes 16-bit little-endian samples by whatever name.
+_RATE = re.compile(r"audio/(?:pcm|l16)\b(?:.*rate=(\d+))?", re.IGNORECASE)
 _DEFAULT_RATE_HZ = 16_000
 _NONE_YET = "none yet"
 _UNKNOWN = object()
@@ -180,6 +181,14 @@ class Connection:
                     self._audio_sent(bytes(pcm))
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
             report(error)
+
+    @guarded(default=None)
+    def audio_not_sent(self, blob: Any) -> None:
+        """A frame was refused, or the connection is gone: what was counted of it is taken back."""
+        blob = view(blob)
+        pcm = blob.data if isinstance(blob, (Blob, View)) and blob.mime_type == self._audio_type else None
+        if isinstance(pcm, (bytes, bytearray)):
+            self._session.audio_not_sent(len(pcm))
 
     @guarded(default=_NOTHING)
     def realtime_input(self, sent: Mapping[str, object]) -> Unsent | None:

@@ -177,9 +177,14 @@ def _realtime_input(patches: Patches, original: Method) -> Method:
         if args or kwargs:
             return await original(self, *args, audio=audio, **kwargs)  # which takes one argument at a time
         connection = getattr(self, _CONNECTION, None)
-        if connection is not None and connection.live and patches.active:
-            connection.audio(audio)
-        return await original(self, audio=audio)
+        if connection is None or not (connection.live and patches.active):
+            return await original(self, audio=audio)
+        connection.audio(audio)
+        try:
+            return await original(self, audio=audio)
+        except Exception:  # who is cancelled waits no more, but has written it
+            connection.audio_not_sent(audio)
+            raise
 
     return send_realtime_input
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from google.genai import types
 from opentelemetry import trace
+from websockets.exceptions import ConnectionClosed
 
 from support.fake_live import (
     ANSWER,
@@ -164,6 +165,35 @@ async def test_sound_in_a_buffer_is_sound(wire: Wire, recorder: Recorder, instru
     instrument()
     async with client().aio.live.connect(model=MODEL) as session:
         await session.send_realtime_input(audio={"data": bytearray(PCM), "mime_type": "audio/pcm;rate=16000"})
+    session_span = named(recorder.spans(), "WebSocket Session")
+    assert session_span.attributes["voicespan.session.input_audio_duration"] == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("name", ["audio/PCM;Rate=8000", "audio/L16;rate=8000", "audio/l16; codec=pcm; rate=8000"])
+async def test_sound_is_sound_by_any_of_its_names(
+    wire: Wire, recorder: Recorder, instrument: Instrument, name: str
+) -> None:
+    instrument()
+    async with client().aio.live.connect(model=MODEL) as session:
+        await session.send_realtime_input(audio=types.Blob(data=PCM, mime_type=name))
+        await session.send_realtime_input(audio=types.Blob(data=PCM, mime_type="audio/pcmu;rate=8000"))
+    session_span = named(recorder.spans(), "WebSocket Session")
+    assert session_span.attributes["voicespan.session.input_audio_duration"] == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize("blob", [types.Blob, dict], ids=["blob", "dict"])
+async def test_a_frame_that_could_not_be_sent_is_no_audio_sent(
+    wire: Wire, recorder: Recorder, instrument: Instrument, blob: type
+) -> None:
+    instrument()
+    frame = blob(data=PCM, mime_type="audio/pcm;rate=16000")
+    async with client().aio.live.connect(model=MODEL) as session:
+        await session.send_realtime_input(audio=frame)
+        wire.last.closed = True
+        with pytest.raises(ConnectionClosed):
+            await session.send_realtime_input(audio=frame)
+        with pytest.raises(ConnectionClosed):
+            await session.send_realtime_input(audio=blob(mime_type="audio/pcm;rate=16000"))
     session_span = named(recorder.spans(), "WebSocket Session")
     assert session_span.attributes["voicespan.session.input_audio_duration"] == pytest.approx(0.02)
 

@@ -8,6 +8,7 @@ from google.genai import types
 
 from voicespan import events as ev
 from voicespan.gemini import GeminiTranslator, content_usage, live_usage
+from voicespan.gemini_json import GeminiJson
 from voicespan.usage import Usage
 
 
@@ -75,6 +76,16 @@ def test_voice_activity() -> None:
 
     assert activity("ACTIVITY_START") == [ev.ActivityStart("server")]
     assert activity("ACTIVITY_END") == [ev.ActivityEnd("server")]
+
+
+def test_voice_activity_by_vertexs_other_signal() -> None:
+    def signal(kind: str) -> str:
+        return '{"voiceActivityDetectionSignal": {"vadSignalType": "VAD_SIGNAL_TYPE_' + kind + '"}}'
+
+    for read in (translate, GeminiJson().received):
+        assert read(signal("SOS")) == [ev.ActivityStart("server")]
+        assert read(signal("EOS")) == [ev.ActivityEnd("server")]
+        assert read(signal("UNSPECIFIED")) == []
 
 
 def test_tool_calls_without_an_id_are_told_apart() -> None:

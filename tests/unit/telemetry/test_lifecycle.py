@@ -314,3 +314,28 @@ def test_a_clock_that_stands_still_does_not_make_a_tools_answer_look_unanswered(
     told += lifecycle.step(ev.Tick(), 60_000_000_000) + lifecycle.step(HANG_UP, 60_000_000_001)
     assert [o.record.end_reason for o in told if isinstance(o, op.EndTurn)] == [EndReason.COMPLETED]
     assert not any(isinstance(operation, op.Stalled) for operation in told)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [("Let me", " see.", "Let me see. It is near."), ("Let me", " see. ", "Let me see. It is near.")],
+)
+def test_the_models_words_before_and_after_a_tool_are_words_apart(first: str, then: str, said: str) -> None:
+    told: list[ev.Event] = [
+        ev.UserText("Where?"),
+        ev.OutputTranscript(first),
+        ev.OutputTranscript(then),
+        ev.ToolCall("1", "search_nearby"),
+        ev.ToolResponse("1", ev.ToolOutcome.OK),
+        ev.ModelAudio(0.2),
+        ev.OutputTranscript("It is"),
+        ev.OutputTranscript(" ne"),
+        ev.GenerationComplete(),
+        ev.OutputTranscript("ar."),
+        ev.TurnComplete(),
+        ev.SessionClosed(ev.Close(1000)),
+    ]
+    lifecycle = Lifecycle()
+    done = [operation for at, event in enumerate(told) for operation in lifecycle.step(event, at)]
+    [record] = [operation.record for operation in done if isinstance(operation, op.EndTurn)]
+    assert record.model_text == said
