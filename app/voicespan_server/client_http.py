@@ -1,12 +1,14 @@
 """A client's HTTP requests: a class for uvicorn's `http=` option, which waits for no request for ever.
 
 uvicorn's own (0.54) has a bound for the time between two requests alone: whoever sends nothing, or half of a request,
-keeps a connection, and whoever sends a head, or a trailer, without an end fills the memory.
+keeps a connection, and whoever sends a head, or a trailer, without an end fills the memory. And who reads no answer
+keeps both.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -16,18 +18,23 @@ REQUEST_S = 10.0
 STOPPING_S = 1.0
 # As websockets takes 128 headers of 8 KiB, but of all of them together.
 MAX_HEAD_BYTES = 64 << 10
+# Of a client that takes nothing of what waits for it, be it an answer or a call's audio: a close waits for that too.
+UNREAD_S = 60.0
 
 
 class ClientHttp(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with a bound for a request's time, and for its head's and its trailer's size."""
+    """uvicorn's HTTP protocol, with bounds for a request's time, its head's and trailer's size, and what is not read."""
 
     _due: asyncio.TimerHandle | None = None
     _head_bytes = 0  # of a head, or of a trailer, that has no end so far
     _came_on = False  # whether what was read last ended one, or was of a body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """The first request is waited for."""
+        """The first request is waited for; who reads nothing, of a WebSocket either, is not."""
         super().connection_made(transport)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux's: the kernel breaks the connection off
+            milliseconds = round(UNREAD_S * 1000)
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:

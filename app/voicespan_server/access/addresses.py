@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -12,6 +13,8 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 LOCAL = "local"
 # A customer's line has as many IPv6 addresses as it likes, within this.
 IPV6_PREFIX = 64
+# As some balancers write it: 198.51.100.1:4711, [2001:db8::1]:4711.
+_WITH_PORT = re.compile(r"([\d.]+|\[.+\]):\d+")
 
 
 class Proxies:
@@ -28,7 +31,7 @@ class Proxies:
         for text in reversed(forwarded_for.split(",")):
             if not self._trusts(found):
                 break
-            further = _address(text.strip())
+            further = _address(_without_port(text.strip()))
             if further is None:
                 break
             found = further
@@ -46,6 +49,11 @@ def group_of(address: str) -> str:
     if isinstance(found, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((found, IPV6_PREFIX), strict=False))
     return str(found)
+
+
+def _without_port(text: str) -> str:
+    with_port = _WITH_PORT.fullmatch(text)
+    return with_port[1] if with_port else text
 
 
 def _address(text: str) -> _Address | None:

@@ -11,6 +11,7 @@ from voicespan_server.application import Application
 from voicespan_server.rest import chat, config, feedback, health, session_tokens, sessions, traces, usage
 from voicespan_server.rest.body_limit import BodyLimit
 from voicespan_server.rest.faults import add_handlers
+from voicespan_server.rest.head import HeadAsGet
 from voicespan_server.rest.request_spans import tells_of
 
 # The routes themselves, for the application's constructor: of a router that is included FastAPI makes each route anew,
@@ -30,6 +31,7 @@ def add_api(app: Application, origins: Origins) -> None:
     app.tells_of = partial(tells_of, app.state.server.door)
     add_handlers(app)
     app.add_middleware(BodyLimit)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=origins.written,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,17 +13,21 @@ import uvicorn
 from websockets.asyncio.client import connect
 
 from support.client_wire import UPGRADE
-from support.real_server import running
+from support.real_server import running, soon
 from voicespan_server import client_http
 
 GET = b"GET / HTTP/1.1\r\nHost: server.test\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: server.test\r\nContent-Length: 10\r\n\r\n"
+LARGE = 16 << 20
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of uvicorn's and websockets'
 
 
 class App:
-    """An ASGI application that answers with a request's body, late at `/slow`, and keeps what it hears."""
+    """An ASGI application that answers with a request's body, late at `/slow`, and keeps what it hears.
+
+    At `/large` it answers with more than a socket holds, and closes.
+    """
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -32,6 +37,9 @@ class App:
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.accept"})
+            if scope["path"] == "/large":
+                await send({"type": "websocket.send", "bytes": bytes(LARGE)})
+                await send({"type": "websocket.close"})
             while (message := await receive())["type"] != "websocket.disconnect":
                 await send({"type": "websocket.send", "text": message["text"]})
             return
@@ -44,6 +52,8 @@ class App:
             body, more = body + message["body"], message["more_body"]
         if scope["path"] == "/slow":
             await asyncio.sleep(2 * client_http.REQUEST_S)
+        if scope["path"] == "/large":
+            body = bytes(LARGE)
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -171,3 +181,34 @@ async def test_a_websocket_may_be_silent_for_longer(port: int) -> None:
         await asyncio.sleep(2 * client_http.REQUEST_S)
         await client.send("still there")
         assert await client.recv() == "still there"
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the bound is Linux's")
+@pytest.mark.parametrize(
+    "request_",
+    [GET + b"\r\n", GET + b"Connection: close\r\n\r\n", (GET + b"\r\n") * 2, UPGRADE],
+    ids=["an answer", "the last answer", "the first of two", "a call"],
+)
+async def test_what_nobody_reads_does_not_wait_for_ever(
+    port: int, app: App, monkeypatch: pytest.MonkeyPatch, request_: bytes
+) -> None:
+    monkeypatch.setattr(client_http, "UNREAD_S", 0.3)
+    assert app.server
+    connections = app.server.server_state.connections
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(re.sub(rb"GET \S+", b"GET /large", request_))
+        await soon(lambda: bool(connections))
+        await soon(lambda: not connections)
+
+
+async def test_what_is_read_slowly_arrives(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_http, "UNREAD_S", 0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=64 << 10)
+    writer.write(GET.replace(b"/", b"/large", 1) + b"Connection: close\r\n\r\n")
+    received = 0
+    async with asyncio.timeout(20):
+        while piece := await reader.read(256 << 10):
+            received += len(piece)
+            await asyncio.sleep(0.005)
+    writer.close()
+    assert received > LARGE

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx2
 import pytest
 from starlette.types import Message
 
 from support.api import AS_ALICE, KEY, KEYS, OTHER_KEY, Api, api
+from support.real_server import running
 from voicespan_server.access.allowance import Allowance
 from voicespan_server.access.door import REFUSALS_TOLD_AT_ONCE, REFUSALS_TOLD_PER_S, Door
 from voicespan_server.access.refusal import Refused
@@ -46,6 +48,16 @@ async def test_every_route_below_v1_asks_for_a_key(keyed: Api) -> None:
         for headers in ({}, {"Authorization": "Bearer not-a-key-of-anybody"}, {"Authorization": f"Basic {KEY}"}):
             answer = await keyed.client.request(method, url, headers=headers, json={})
             assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer"), (method, path)
+
+
+async def test_what_can_be_got_can_be_asked_for_without_its_body(keyed: Api) -> None:
+    async with running(keyed.app) as (port, _), httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        for path in ("/healthz", "/readyz", "/v1/config", "/v1/sessions", "/v1/sessions/none", "/docs"):
+            got, head = [await client.request(method, path, headers=AS_ALICE) for method in ("GET", "HEAD")]
+            assert (head.status_code, head.content) == (got.status_code, b""), path
+            assert head.headers["Content-Type"] == got.headers["Content-Type"]
+        assert (await client.head("/v1/config")).status_code == 401
+        assert (await client.head("/v1/chat", headers=AS_ALICE)).status_code == 405
 
 
 async def test_the_openapi_says_how_to_show_a_key_and_what_each_route_answers(keyed: Api) -> None:
