@@ -23,7 +23,7 @@ UNREAD_S = 60.0
 
 
 class ClientHttp(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with bounds for a request's time, its head's and trailer's size, and what is not read."""
+    """uvicorn's HTTP protocol, with bounds for a request's time, its head's and trailer's size and an unread answer."""
 
     _due: asyncio.TimerHandle | None = None
     _head_bytes = 0  # of a head, or of a trailer, that has no end so far
