@@ -145,14 +145,19 @@ def turn(record: TurnRecord, input_audio_s: float) -> Attributes:
         c.LATENCY_TOOL: latency.tool_s,
         c.LATENCY_MODEL: latency.model_s,
         c.LATENCY_TRANSPORT: latency.transport_s,
-        c.INPUT_AUDIO: input_audio_s,
-        c.OUTPUT_AUDIO: record.output_audio_s,
+        c.INPUT_AUDIO: summed(input_audio_s),
+        c.OUTPUT_AUDIO: summed(record.output_audio_s),
         c.HEARD_AUDIO: record.heard.duration_s if record.heard else None,
         c.HEARD_SOURCE: record.heard.source if record.heard else None,
         c.TIME_TO_SILENCE: record.silenced_s,
         c.LF_COMPLETION_START: _iso(record.first_audio_ns) if ttfa is not None and record.first_audio_ns else None,
     }
     return known(found)
+
+
+def summed(seconds: float) -> float:
+    """A sum of chunks' durations without the digits that adding floats makes up: a sample lasts some 50 us."""
+    return round(seconds, 6)
 
 
 def exchange_text(

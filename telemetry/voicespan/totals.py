@@ -9,7 +9,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 from voicespan import conventions as c
-from voicespan.attributes import ESTIMATED, Attributes, Model, cost_of
+from voicespan.attributes import ESTIMATED, Attributes, Model, cost_of, summed
 from voicespan.content import numbers_json
 from voicespan.estimate import Bill
 from voicespan.events import Close
@@ -75,9 +75,9 @@ class RunningTotals:
             c.SESSION_BARGE_INS: counts.barge_ins,
             c.SESSION_STALLS: counts.stalls,
             c.SESSION_TURNS_WITHOUT_USAGE: counts.turns_without_usage,
-            c.SESSION_INPUT_AUDIO: self.input_audio_s,
-            c.SESSION_OUTPUT_AUDIO: counts.output_audio_s,
-            c.SESSION_DROPPED_AUDIO: counts.dropped_audio_s,
+            c.SESSION_INPUT_AUDIO: summed(self.input_audio_s),
+            c.SESSION_OUTPUT_AUDIO: summed(counts.output_audio_s),
+            c.SESSION_DROPPED_AUDIO: summed(counts.dropped_audio_s),
         }
         if self.cost_usd is not None:
             found[c.SESSION_COST] = self.cost_usd

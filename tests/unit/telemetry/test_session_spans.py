@@ -87,6 +87,17 @@ def test_an_answer_that_was_written_is_no_speech(*, generation_spans: bool) -> N
     assert told == ["text", "speech", "speech"]
 
 
+def test_chunks_of_audio_add_up_without_digits_that_nobody_measured() -> None:
+    recorder = Recorder()
+    session = VoiceSession(IDENTITY, MODEL, tracer=recorder.tracer)
+    for event in (ev.UserText("typed"), *[ev.ModelAudio(0.2)] * 10, ev.TurnComplete()):
+        session.feed(event)
+    session.close(Close(1000))
+    turn, told = named(recorder.spans(), "Turn 1"), named(recorder.spans(), "WebSocket Session")
+    assert turn.attributes["voicespan.audio.output_duration"] == 2.0
+    assert told.attributes["voicespan.session.output_audio_duration"] == 2.0
+
+
 def test_a_barge_in_is_told_and_is_no_error() -> None:
     turn = named(tell(CALL), "Turn 2")
     assert turn.status == "UNSET"
