@@ -44,6 +44,9 @@ def main() -> None:
             app()
         finally:
             sys.stdout.flush()
+    except BrokenPipeError:
+        write_no_more()
+        sys.exit(1)  # as typer does where it is the one to meet it: who reads has seen enough
     except Exception as error:
         if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
             write_no_more()

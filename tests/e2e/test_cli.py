@@ -87,7 +87,7 @@ def test_the_trace_is_in_the_local_store(demo: tuple[Path, str]) -> None:
         (("serve",), {"VOICESPAN_PORT": "eighty"}, "VOICESPAN_PORT"),
         (("serve",), {"VOICESPAN_BACKEND": "gemini"}, "GEMINI_API_KEY"),
         (("serve",), {"OTEL_EXPORTER_OTLP_ENDPOINT": "nowhere://x"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
-        (("serve",), {"VOICESPAN_SIMULATOR_SCENARIO": "opera"}, "opera"),
+        (("serve", "--port", "0"), {"VOICESPAN_SIMULATOR_SCENARIO": "opera"}, "opera"),
         (("traces", "list", "--limit", "9" * 20), {}, "--limit"),
         (("call", "missing.wav"), {}, "missing.wav"),
         (("call", __file__), {}, "cannot be read as a WAV file"),
@@ -183,6 +183,24 @@ def test_what_is_written_to_a_full_disk_ends_in_one_line(demo: tuple[Path, str],
             check=False,
         )
     assert (done.returncode, done.stderr) == (2, "voicespan: [Errno 28] No space left on device\n")
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word(demo: tuple[Path, str]) -> None:
+    folder, _ = demo
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "voicespan_server.command", "store", "status", "--json"],
+        cwd=folder,
+        env=own_environment(folder),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_the_banner_has_the_port_that_was_picked_and_no_password(tmp_path: Path) -> None:
