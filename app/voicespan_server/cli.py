@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -86,6 +86,7 @@ def serve(
 
     from voicespan_server import interpreter
 
+    _take_descriptors()
     if workers == 1:
         interpreter.begin()
 
@@ -198,6 +199,15 @@ def _settled(host: str | None, port: int | None) -> Iterator[Settings]:
         os.environ["VOICESPAN_SIMULATOR_CA_FILE"] = str(simulator.ca_file)
         update = {"simulator_url": simulator.base_url, "simulator_ca_file": simulator.ca_file}
         yield settings.model_copy(update=update)
+
+
+def _take_descriptors() -> None:
+    """A call takes two, and systems give 1024 to who does not ask for more: beyond, connections would be reset."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):  # macOS has no limit, and takes none as one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _free_port(host: str, port: int) -> int:

@@ -18,6 +18,8 @@ from voicespan_server.redial import Fault
 
 # What the SDK raises from connect, send and receive when the connection is gone, or was never made.
 ConnectionFailed = (errors.APIError, WebSocketException, OSError, TimeoutError, GoogleAuthError)
+# No connection came about: no such name, no way there, no trust in who answers, no descriptor left.
+UNREACHABLE = "live_unreachable"
 
 
 class SetupRefused(ConnectionError):  # noqa: N818 - the service's answer
@@ -60,6 +62,8 @@ def failure_of(error: BaseException) -> Failure:
         wait = _RETRY_DELAY.search(body) or _SECONDS.match(refusal.response.headers.get("Retry-After", ""))
         wait_s = float(wait[1]) if wait else None
         return Failure(fault_of_status(status), close, f"live_http_{status}", wait_s, str(status))
+    if isinstance(error, OSError):
+        return _named(Fault.TRANSIENT, close, UNREACHABLE)
     return Failure(fault_of(close.code, close.reason), close, f"live_{close.code}")
 
 

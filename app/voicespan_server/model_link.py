@@ -16,7 +16,7 @@ from voicespan import VoiceSession
 from voicespan import events as ev
 from voicespan.events import Close
 from voicespan_server import protocol as p
-from voicespan_server.failures import ConnectionFailed, Failure, Stalled, failure_of
+from voicespan_server.failures import UNREACHABLE, ConnectionFailed, Failure, Stalled, failure_of
 from voicespan_server.hangup import HungUp
 from voicespan_server.live import Upstream, live_config
 from voicespan_server.live_connection import LiveConnection, dial
@@ -309,6 +309,9 @@ def _hang_up(failure: Failure, decision: GiveUp) -> HungUp:
         case Fault.REFUSED:
             logger.error("the model's service refuses this server: %s", said)
             code, name, words = CloseCode.MODEL_CLOSED, "model_refused", "the model's service refuses this server"
+        case _ if failure.error_type == UNREACHABLE:
+            logger.error("the model cannot be reached: %s", said)
+            code, name, words = CloseCode.MODEL_CLOSED, "model_closed", "the model cannot be reached"
         case _:
             code, name, words = CloseCode.MODEL_CLOSED, "model_closed", f"the model ended the session: {said}"
     later_ms = None if decision.retry_after_s is None else round(decision.retry_after_s * 1000)

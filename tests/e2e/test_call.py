@@ -352,12 +352,14 @@ async def test_a_model_that_is_not_there_ends_the_call_in_plain_words(
     environ: dict[str, str], receiver: OtlpHttpSink
 ) -> None:
     with ServerProcess({**environ, "VOICESPAN_SIMULATOR_URL": "https://127.0.0.1:1"}) as server:
-        with pytest.raises(CallError, match="model_closed"):
+        with pytest.raises(CallError, match=r"model_closed: the model cannot be reached$"):
             await call(server.voice_url).__aenter__()
+        assert "the model cannot be reached: ConnectionRefusedError: [Errno 111] Connection refused" in server.log
         spans = receiver.spans.wait_for(lambda found: any(s.name == "WebSocket Session" for s in found))
     dial = next(s for s in spans if s.name == "Live Connection 1")
     session = next(s for s in spans if s.name == "WebSocket Session")
     assert dial.status == session.status == "ERROR"
+    assert dial.attributes["error.type"] == session.attributes["error.type"] == "live_unreachable"
     assert session.attributes["voicespan.session.close_code"] == 4502
 
 

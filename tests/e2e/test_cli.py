@@ -233,6 +233,20 @@ def test_the_effective_settings_have_what_the_command_line_said() -> None:
         assert server.get("/v1/config")["settings"]["port"] == server.port
 
 
+def test_a_server_takes_as_many_descriptors_as_it_may_have() -> None:
+    import resource
+
+    from support.server import ServerProcess
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with ServerProcess({}) as server:
+            assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     program = (
         "import sys, contextlib\n"

@@ -87,13 +87,14 @@ def test_an_upgrade_that_is_refused(error: InvalidStatus, fault: Fault, retry_af
         (SetupRefused("no"), Fault.INVALID, "live_setup_refused"),
         (Stalled("an answer did not come"), Fault.STALLED, "live_stalled"),
         (DefaultCredentialsError("none"), Fault.REFUSED, "live_auth"),
-        (ConnectionRefusedError(111, "refused"), Fault.TRANSIENT, "live_1006"),
+        (ConnectionRefusedError(111, "refused"), Fault.TRANSIENT, "live_unreachable"),
+        (OSError(24, "Too many open files"), Fault.TRANSIENT, "live_unreachable"),
     ],
 )
 def test_what_is_no_close_at_all(error: Exception, fault: Fault, error_type: str) -> None:
     found = failure_of(error)
     assert (found.fault, found.error_type) == (fault, error_type)
-    assert found.connection_error == (None if error_type == "live_1006" else error_type)
+    assert found.connection_error == error_type
 
 
 def test_a_stall_is_our_own_close() -> None:
