@@ -32,11 +32,6 @@ class Connections:
         self._former_close: ev.Close | None = None
 
     @property
-    def dialing(self) -> bool:
-        """Whether a connection is being made."""
-        return self._dial is not None
-
-    @property
     def down(self) -> bool:
         """Whether the last connection has ended, so that nothing can come."""
         return self._dial is not None or self._served_until_ns is not None

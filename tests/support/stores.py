@@ -53,6 +53,13 @@ def waiting(store: Store, max_records: int = 1_000, max_bytes: int = 1 << 30) ->
     return batch
 
 
+def rejected_count(store: Store) -> int:
+    """How many records are set aside, whoever did that."""
+    with store.locked() as database:
+        (count,) = database.execute("SELECT count(*) FROM outbox WHERE rejected IS NOT NULL").fetchone()
+    return int(count)
+
+
 def names_in(batch: Batch) -> list[str]:
     decoded = ExportTraceServiceRequest.FromString(batch.request)
     return [s.name for r in decoded.resource_spans for scope in r.scope_spans for s in scope.spans]

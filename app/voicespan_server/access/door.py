@@ -90,18 +90,14 @@ class Door:
         self._simulated_too = settings.budget_simulated
         self.refused: Counter[str] = Counter()
         self._told = Allowance(REFUSALS_TOLD_PER_S, REFUSALS_TOLD_AT_ONCE)
-        self._unknown = self._inside = 0
+        self.inside = 0  # calls that were let in and have not left
+        self._unknown = 0
         self._warned = False
 
     @property
     def open(self) -> bool:
         """Whether no key is asked for."""
         return not self.keys
-
-    @property
-    def inside(self) -> int:
-        """Calls that were let in and have not left."""
-        return self._inside
 
     # --- who --------------------------------------------------------------------------------------------------------
 
@@ -201,14 +197,14 @@ class Door:
         """
         if why := self.spend.exhausted(caller.key_id, today()):
             raise Refused(BUDGET, why)
-        if not goes_on and self.admission.full(self._inside):
+        if not goes_on and self.admission.full(self.inside):
             raise _overloaded()
         _check(self._by_key.begin(caller.key_id), "key")
-        self._inside += 1
+        self.inside += 1
         return Undo(partial(self._leaves, caller.key_id))
 
     def _leaves(self, key_id: str) -> None:
-        self._inside -= 1
+        self.inside -= 1
         self._by_key.end(key_id)
 
     def count(self, refused: Refused) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from voicespan import conventions as c
 from voicespan.sdk.database import reading
 from voicespan.sdk.store import Store
 
@@ -132,11 +131,6 @@ class TraceReader:
             (trace_id,),
         ).fetchone()
         return str(row[0])
-
-
-def entry_of(spans: list[StoredSpan]) -> StoredSpan | None:
-    """The span that carries a session's totals, if it is among these."""
-    return next((span for span in spans if span.attributes.get(c.ENTRY)), None)
 
 
 def decode(body: bytes) -> StoredSpan:

@@ -331,15 +331,6 @@ class Store:
 
         return self._unless_damaged(read)
 
-    def rejected_count(self) -> int:
-        """How many records are set aside in the store, whoever did that."""
-
-        def read() -> int:
-            with self._read_lock:
-                return self._reading.count_rejected()
-
-        return self._unless_damaged(read)
-
     def stats(self) -> StoreStats:
         """Counts, and what waits; from numbers at hand, without a look into the file."""
         now_s = time.time()

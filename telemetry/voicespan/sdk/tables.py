@@ -199,11 +199,6 @@ class Tables:
         ).fetchone()
         return int(count)
 
-    def count_rejected(self) -> int:
-        """How many are set aside, by whomever."""
-        (count,) = self.database.execute("SELECT count(*) FROM outbox WHERE rejected IS NOT NULL").fetchone()
-        return int(count)
-
     def senders(self, signals: Collection[Signal]) -> set[str]:
         """Owners with something of these signals to send; by skips through the index, for the outbox may be long."""
         found: set[str] = set()

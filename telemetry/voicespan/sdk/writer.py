@@ -107,11 +107,6 @@ class Writer:
         self._thread.start()
 
     @property
-    def pending(self) -> int:
-        """How many appends wait."""
-        return len(self._pending)
-
-    @property
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.otlp_sink import OtlpHttpSink
-from support.stores import end_spans, path, store, waiting
+from support.stores import end_spans, path, rejected_count, store, waiting
 from voicespan.sdk import maintenance
 from voicespan.sdk.database import StoreError
 from voicespan.sdk.endpoint import Endpoint
@@ -54,13 +54,13 @@ def test_what_is_replayed_is_taken_by_a_process_that_runs(path: Path, monkeypatc
         receiver.fail_next(400)
         end_spans(store, "refused")
         receiver.requests.wait_count(1)
-        while not store.rejected_count():
+        while not rejected_count(store):
             store.flush(5)
         assert maintenance.replay(path, Signal.LOGS) == 0
         assert maintenance.replay(path) == 1
         assert [span.name for span in receiver.spans.wait_count(1)] == ["refused"]
         assert sender.stop(5)
-    assert store.rejected_count() == 0
+    assert rejected_count(store) == 0
     store.close()
 
 

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from support.http_server import HttpServer, Request, Response
 from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink
 from support.received import Inbox
+from support.stores import rejected_count
 from voicespan import conventions as c
 from voicespan.identity import Identity, in_context
 from voicespan.sdk.endpoint import Endpoint, EndpointError, endpoint_from_environment
@@ -99,7 +100,7 @@ def test_a_receiver_without_logs_is_told_of_once_and_spans_go_on(
             while store.queued(Signal.LOGS):
                 store.flush(5)
         assert sender.stop(5)
-    assert (sender.stats.rejected, sender.stats.failed_posts, store.rejected_count()) == (3, 0, 3)
+    assert (sender.stats.rejected, sender.stats.failed_posts, rejected_count(store)) == (3, 0, 3)
     assert len([r for r in caplog.records if r.name == "voicespan.sdk.sender" and r.levelno == logging.WARNING]) == 1
 
 
@@ -167,7 +168,7 @@ def test_scores_are_retried_set_aside_or_counted_as_langfuse_answers(
     sent = [[score["id"] for score in json.loads(request.body)] for request in langfuse.requests.all()]
     assert sent == [["id-1"], ["id-1"], ["id-2"], ["id-3"]]
     stats = sender.stats
-    assert (stats.sent, stats.failed_posts, stats.rejected, store.rejected_count()) == (1, 1, 2, 1)
+    assert (stats.sent, stats.failed_posts, stats.rejected, rejected_count(store)) == (1, 1, 2, 1)
 
 
 @pytest.mark.parametrize("score", [{"value": 1}, {"name": "", "value": 1}, {"name": "x", "value": float("nan")}])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.stores import end_spans, names_in, path, store, waiting
+from support.stores import end_spans, names_in, path, rejected_count, store, waiting
 from voicespan.sdk.database import open_for_reading
 from voicespan.sdk.reading import reader
 from voicespan.sdk.signals import Signal
@@ -33,7 +33,7 @@ def test_what_is_refused_is_set_aside_with_its_reason(store: Store, path: Path) 
     batch = waiting(store)
     store.rejected(batch, "HTTP 400 bad")
     assert store.next_batch(Signal.TRACES, 10, 1 << 20) is None
-    assert (store.queued(Signal.TRACES), store.rejected_count()) == (0, 1)
+    assert (store.queued(Signal.TRACES), rejected_count(store)) == (0, 1)
     assert open_for_reading(path).execute("SELECT rejected FROM outbox").fetchall() == [("HTTP 400 bad",)]
 
 
