@@ -64,10 +64,10 @@ def _session_facts(span: StoredSpan) -> list[str]:
     facts = _present(
         span,
         {
-            c.SESSION_TURNS: lambda n: _counted(n, "turn"),
-            c.SESSION_TOOL_CALLS: lambda n: _counted(n, "tool"),
-            c.SESSION_BARGE_INS: lambda n: _counted(n, "barge-in"),
-            c.SESSION_STALLS: lambda n: _counted(n, "stall") if n else "",
+            c.SESSION_TURNS: lambda n: counted(n, "turn"),
+            c.SESSION_TOOL_CALLS: lambda n: counted(n, "tool"),
+            c.SESSION_BARGE_INS: lambda n: counted(n, "barge-in"),
+            c.SESSION_STALLS: lambda n: counted(n, "stall") if n else "",
         },
     )
     simulated = " (simulated)" if span.attributes.get(c.BACKEND) == "simulator" else ""
@@ -129,7 +129,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= MAX_QUOTE else text[: MAX_QUOTE - 1] + "…"
 
 
-def _counted(number: object, what: str) -> str:
+def counted(number: object, what: str) -> str:
+    """`1 turn`, `2 turns`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 

@@ -24,6 +24,7 @@ def list_traces(
 ) -> None:
     """List the latest traces."""
     from voicespan.sdk.reading import reader
+    from voicespan_server.trace_tree import counted
 
     with reader(store_path()) as stored:
         found = stored.latest(limit)
@@ -32,7 +33,7 @@ def list_traces(
         return
     for summary in found:
         seconds = (summary.end_ns - summary.start_ns) / 1e9
-        counts = f"{summary.turns:3} turns  {summary.spans:4} spans"
+        counts = f"{counted(summary.turns, 'turn'):>9}  {counted(summary.spans, 'span'):>10}"
         say(f"{summary.trace_id}  {local_time(summary.start_ns)}  {seconds:7.2f} s  {counts}  {summary.name}")
 
 
