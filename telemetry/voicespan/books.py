@@ -14,13 +14,15 @@ _BY_THE_USER = {InterruptionCause.SPEECH, InterruptionCause.TEXT}
 class Books:
     """Turns whose books are open, oldest first, and the totals of those whose books are closed."""
 
-    __slots__ = ("open", "reports_playback", "totals", "transcribes")
+    __slots__ = ("hears", "open", "reports_playback", "totals", "transcribes")
 
     def __init__(self) -> None:
         self.totals = op.SessionTotals()
         self.open: list[Turn] = []
         # Whether the client says what it plays: then an answer that was cut waits for how much of it was heard.
         self.reports_playback = False
+        # Whether the user's words come as well: then a turn that answers speech without any waits for them.
+        self.hears = False
         # Whether the model's words come as well: then a turn that spoke without any waits for them.
         self.transcribes = False
 
@@ -37,6 +39,10 @@ class Books:
         """The newest that said something, whose transcript may still come."""
         waiting = (turn for turn in reversed(self.open) if turn.deadline_ns is not None)
         return next((turn for turn in waiting if turn.answer.audio_s and not turn.cause), None)
+
+    def waiting_for_question(self) -> Turn | None:
+        """The newest that answers speech whose transcript may still come."""
+        return next((turn for turn in reversed(self.open) if turn.words.lacking), None)
 
     def add(self, turn: Turn, now: int) -> list[op.Operation]:
         """No more output will come for it: close its books, or wait for what is owed."""
@@ -83,4 +89,5 @@ class Books:
         spoke = turn.answer.audio_s > 0
         unheard = cut and self.reports_playback and spoke and turn.answer.played_s is None
         wordless = spoke and not turn.model_text and not turn.cause and self.transcribes
-        return (turn.owes_usage and not turn.stalled) or unheard or wordless
+        unasked = spoke and turn.words.spoken and not turn.words.text and not turn.cause and self.hears
+        return (turn.owes_usage and not turn.stalled) or unheard or wordless or unasked

@@ -40,6 +40,7 @@ class Lifecycle:
         "_client_marks_speech",
         "_closed",
         "_connections",
+        "_lacking_ns",
         "_ops",
         "_speech_began_ns",
         "_speech_ended_ns",
@@ -63,6 +64,8 @@ class Lifecycle:
         # Whether audio of the user's was sent since a turn last began: set by whoever knows, before a `step`.
         self.audio_since_turn = False
         self._speech_began_ns = self._speech_ended_ns = -1
+        # When a turn that is over, and lacks the words it answers, began to answer.
+        self._lacking_ns = -1
         self._client_marks_speech = False
         self._stepped_ns = 0
         self._closed = False
@@ -294,28 +297,38 @@ class Lifecycle:
         self._on_spoken(StartSource.ACOUSTIC, now)
 
     def _on_input_transcript(self, text: str, now: int) -> None:
-        words, turn = self._words, self._turn
+        turn = self._turn
         if turn and self._transcribes(turn):
             words = turn.words
+            words.late = turn.first_output_ns is not None
+        elif 0 <= self._speech_began_ns < self._lacking_ns:
+            waiting = self._books.waiting_for_question()
+            if waiting is None:
+                self._ops.append(op.Odd(now, Anomaly.LATE_TRANSCRIPT))
+                return
+            words = waiting.words
+            words.late = True
         else:
             self._give_up_silent(now)
             words = self._words
         words.add(text)
-        words.spoken = True
+        words.spoken = self._books.hears = True
         words.at_ns[StartSource.INPUT_TRANSCRIPTION] = now
 
     def _transcribes(self, turn: Turn) -> bool:
         """Whether an input transcript that comes now is of the words that this turn answers.
 
         Recorded: it comes before the turn's first output, and one that comes later is the next turn's. Where nobody
-        spoke since, and the turn lacks its words, they are late; but not as late as an answer that is overdue.
+        spoke since, and the turn lacks its words or speech is marked, they are late; but not as late as an answer that
+        is overdue.
         """
         if turn.stalled:
             return False
         if turn.first_output_ns is None and turn.cause is None:
             return True
-        since = turn.first_output_ns or turn.start_ns
-        return turn.words.spoken and not turn.words.text and turn.cause is None and self._speech_began_ns < since
+        began_ns, since_ns = self._speech_began_ns, turn.first_output_ns or turn.start_ns
+        told_late = turn.words.lacking or began_ns >= 0
+        return turn.words.spoken and told_late and turn.cause is None and began_ns < since_ns
 
     def _give_up_silent(self, now: int) -> None:
         """The user says something new, whatever became of the answer that was due."""
@@ -464,6 +477,8 @@ class Lifecycle:
         if turn is None:
             return
         self._watchdog.free_ns = now
+        if turn.words.spoken and turn.first_output_ns is not None:
+            self._lacking_ns = turn.first_output_ns if turn.words.lacking else -1
         answered_next = turn.cause in _ANSWERED_NEXT
         if turn.awaits_output and answered_next and not turn.stalled and turn.tool_response_ns is not None:
             # Vertex closes the half of a turn that called the tool after it was answered, and a tool that did not
@@ -557,6 +572,7 @@ class Lifecycle:
 
     def _cut(self, reason: EndReason, error_type: str | None, now: int) -> None:
         """Nothing more will come over this connection: end what is open."""
+        self._lacking_ns = -1  # what is heard over another connection may have begun before it
         for call_id in list(self._tools):
             self._end_tool(call_id, ev.ToolOutcome.ORPHANED, now)
         if self._turn is None and self._words.expect_answer:

@@ -45,6 +45,13 @@ class Words:
     tool_answer_due: bool = False
     # Whether what comes next is a message, or an utterance, of its own.
     apart: bool = False
+    # Whether its text came when it was being answered already.
+    late: bool = False
+
+    @property
+    def lacking(self) -> bool:
+        """Whether they were spoken, and their text came late or has not come yet."""
+        return self.spoken and (self.late or not self.text)
 
     @property
     def expect_answer(self) -> bool:

@@ -251,6 +251,33 @@ def test_a_transcript_that_is_late_is_of_the_turn_that_lacks_it() -> None:
     assert (first.user_text, second.user_text) == ("spoken", "spoken")
 
 
+@pytest.mark.parametrize(
+    "story",
+    [
+        "VAS VAE T I A I T GC u TC ~",  # while it is answered, as a provider does whose transcripts are made apart
+        "VAS I VAE T A I GC u TC ~",
+        "VAS VAE CALL1 u TC I RESP1 T A GC u TC ~",
+    ],
+)
+def test_a_transcript_that_is_late_asks_nothing_again(story: str) -> None:
+    first, *_ = told = turns(f"{story} BYE")
+    assert set(first.user_text.split()) == {"spoken"}
+    assert [turn.user_text for turn in told[1:]] == [""] * story.count("CALL1")
+    assert [turn.end_reason for turn in told] == [EndReason.COMPLETED] * len(told)
+    assert not any(isinstance(operation, op.Stalled) for operation in operations(story))
+
+
+def test_a_transcript_that_comes_when_its_turn_is_over_is_waited_for_where_others_came_and_else_begins_none() -> None:
+    story = "VAS VAE T A GC u TC I ~ VAS I VAE T A GC u TC VAS VAE T A GC u TC I I ~ VAS I VAE T A GC u TC"
+    assert [turn.user_text for turn in turns(story)] == ["", "spoken", "spoken spoken", "spoken"]
+    assert [o.anomaly for o in operations(story) if isinstance(o, op.Odd)] == [op.Anomaly.LATE_TRANSCRIPT]
+
+
+def test_what_is_heard_over_another_connection_is_said_anew() -> None:
+    first, second = turns("ON VAS VAE T A GC u TC CUT RE I VAE T A GC u TC")
+    assert (first.user_text, second.user_text) == ("", "spoken")
+
+
 def test_what_is_kept_of_the_words_of_a_turn_is_bounded() -> None:
     lifecycle, much = Lifecycle(), "x" * (MAX_TEXT - 1)
     for event in (ev.InputTranscript(much), ev.InputTranscript("yz"), ev.OutputTranscript(much)):
