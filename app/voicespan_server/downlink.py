@@ -33,13 +33,12 @@ class ClientSocket(Protocol):
 class Downlink:
     """A line of audio and messages to one client. What is put in never waits; `run` writes it out in order.
 
-    Beyond `max_bytes` nothing more is taken and `on_overflow` is called: the client does not read.
+    Beyond `MAX_BYTES` nothing more is taken and `on_overflow` is called: the client does not read.
     """
 
-    def __init__(self, socket: ClientSocket, on_overflow: Callable[[], None], max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, socket: ClientSocket, on_overflow: Callable[[], None]) -> None:
         self._socket = socket
         self._on_overflow = on_overflow
-        self._max_bytes = max_bytes
         self._items: list[bytes | str] = []
         self._bytes = 0
         self._filled = Flag()
@@ -62,7 +61,7 @@ class Downlink:
         self._put(p.encode(message))
 
     def _put(self, item: bytes | str) -> None:
-        if self._bytes + len(item) > self._max_bytes:
+        if self._bytes + len(item) > MAX_BYTES:
             self._on_overflow()
             return
         self._items.append(item)

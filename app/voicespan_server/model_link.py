@@ -69,8 +69,8 @@ class ModelLink:
         *,
         tasks: asyncio.TaskGroup,
         may_send: Flag,
-        turns: TurnTaking = "auto",
-        handle: Handle | None = None,
+        turns: TurnTaking,
+        handle: Handle | None,
     ) -> None:
         self.connection: LiveConnection | None = None
         self.handle = handle

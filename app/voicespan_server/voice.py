@@ -27,7 +27,6 @@ from voicespan_server import protocol as p
 from voicespan_server.access.call_bounds import CallBounds
 from voicespan_server.access.door import Caller, token_of
 from voicespan_server.access.refusal import RATE_LIMITED, SUBPROTOCOL, Refused
-from voicespan_server.access.spend import NOBODY
 from voicespan_server.audio_wire import warn_once
 from voicespan_server.call import Call
 from voicespan_server.client_leg import EXTENSION, ClientLeg
@@ -292,7 +291,7 @@ async def refuse(websocket: WebSocket, server: Server, status: int, reason: str)
             span.end()
 
 
-def new_identity(backend: str, user_id: str | None, session_id: str | None = None, *, key_id: str = NOBODY) -> Identity:
+def new_identity(backend: str, user_id: str | None, session_id: str | None, *, key_id: str) -> Identity:
     """A session of this server; its id is the program's own id of the conversation too."""
     session_id = session_id or uuid.uuid4().hex
     return Identity(

@@ -160,9 +160,7 @@ def summed(seconds: float) -> float:
     return round(seconds, 6)
 
 
-def exchange_text(
-    asked: Sequence[Message], answered: Sequence[Message], finish_reason: str | None = None
-) -> Attributes:
+def exchange_text(asked: Sequence[Message], answered: Sequence[Message], finish_reason: str | None) -> Attributes:
     """The words of a turn: the end of the conversation before it and the user's words in, the model's answer out."""
     said = [message for message in answered if message.role == "assistant"]
     results = [message for message in answered if message.role == "tool"]

@@ -69,10 +69,10 @@ class SessionSpans:
         *,
         parent: Context,
         start_ns: int,
-        instructions: str = "",
-        shape: TraceShape | None = None,
-        logger: Logger | None = None,
-        recorder: Recorder | None = None,
+        instructions: str,
+        shape: TraceShape | None,
+        logger: Logger | None,
+        recorder: Recorder | None,
     ) -> None:
         self._tracer = tracer
         self._of_session = identity

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping
 
 from voicespan.sdk.endpoint import Endpoint
@@ -11,9 +10,7 @@ from voicespan.sdk.endpoint import Endpoint
 DEFAULT_BASE_URL = "https://cloud.langfuse.com"
 
 
-def langfuse_endpoint(
-    path: str, environ: Mapping[str, str] = os.environ, *, timeout_s: float = 10.0
-) -> Endpoint | None:
+def langfuse_endpoint(path: str, environ: Mapping[str, str], *, timeout_s: float = 10.0) -> Endpoint | None:
     """A route of Langfuse's API, where LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are set."""
 
     def setting(name: str) -> str:

@@ -6,7 +6,6 @@ A score has an id of its own, and Langfuse replaces one that comes again under i
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 
@@ -57,6 +56,6 @@ class Scores:
         )
 
 
-def scores_endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint | None:
+def scores_endpoint(environ: Mapping[str, str]) -> Endpoint | None:
     """Langfuse's endpoint of scores, where LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are set."""
     return langfuse_endpoint("/api/public/scores", environ)

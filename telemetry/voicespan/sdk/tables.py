@@ -303,7 +303,7 @@ class Tables:
 
     # --- bounds -----------------------------------------------------------------------------------------------------
 
-    def drop_oldest(self, written_before_s: int | None = None) -> Dropped | None:
+    def drop_oldest(self, written_before_s: int | None) -> Dropped | None:
         """Delete some of the oldest records, all or only those written before a time; None where there are none."""
         (limit,) = self.database.execute(
             "SELECT max(id) FROM (SELECT id, coalesce(written_s, end_ns / 1000000000) AS written_s FROM records"

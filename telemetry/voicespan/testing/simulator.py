@@ -58,7 +58,7 @@ class Simulator:
 
 
 @contextmanager
-def running_simulator(scenario: str = "demo") -> Iterator[Simulator]:
+def running_simulator() -> Iterator[Simulator]:
     """A simulator in a process of its own, at the fast pace; it ends with the block, or with this process."""
-    with SimulatorProcess(scenario, pace="fast") as process:
+    with SimulatorProcess(pace="fast") as process:
         yield Simulator(process.base_url, process.ca_file)

@@ -235,7 +235,7 @@ async def test_a_connection_that_goes_away_before_it_said_a_word_is_kept_to_its_
 
 
 async def test_a_client_that_does_not_read_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downlink.Downlink.__init__, "__defaults__", (10_000,))
+    monkeypatch.setattr(downlink, "MAX_BYTES", 10_000)
     bench = Bench(max_messages_per_s=0)
     bench.client.reads.clear()
     for _ in range(1_000):
