@@ -1,4 +1,4 @@
-"""The certificate authorities that connections to Google trust."""
+"""The certificate authorities that connections to the model trust."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 import certifi
 
-from voicespan_server.settings import SettingsError
+from voicespan_server.settings import Settings, SettingsError
 
 
 @cache
@@ -23,3 +23,23 @@ def authorities() -> ssl.SSLContext:
         return ssl.create_default_context(cafile=file, capath=os.environ.get("SSL_CERT_DIR"))
     except OSError as error:  # no such file, or none of certificates
         raise SettingsError(f"SSL_CERT_FILE={file!r} cannot be read: {error.strerror or error}") from error
+
+
+def simulators_authority(settings: Settings) -> ssl.SSLContext:
+    """The one that a simulator makes for itself.
+
+    Raises:
+        SettingsError: nobody says where the simulator is, or its certificate cannot be read.
+    """
+    file = settings.simulator_ca_file
+    if not settings.simulator_url or file is None:
+        raise SettingsError(
+            "VOICESPAN_SIMULATOR_URL and VOICESPAN_SIMULATOR_CA_FILE say where the simulator is: set both, or none "
+            "for `voicespan serve`, which starts one"
+        )
+    try:
+        return ssl.create_default_context(cafile=str(file))
+    except OSError as error:  # no such file, or none of certificates
+        raise SettingsError(
+            f"VOICESPAN_SIMULATOR_CA_FILE={str(file)!r} cannot be read: {error.strerror or error}"
+        ) from None

@@ -101,6 +101,8 @@ def serve(
         threading.Thread(target=importlib.import_module, args=(APPLICATION.partition(":")[0],), daemon=True).start()
     endpoint = endpoint_from_environment()  # a fault is told once here, not by every worker
     with _settled(host, port) as settings:
+        if settings.chosen_backend == "gemini":
+            authorities()  # beside the import, which goes on meanwhile
         typer.echo(  # a server has no need of rich
             f"Voicespan on {settings.address}: {settings.model} by {settings.chosen_backend}; "
             f"OTLP to {without_password(endpoint.url) if endpoint else 'nowhere'}, "
@@ -112,8 +114,6 @@ def serve(
 
             worker_processes.serve(uvicorn.Config(APPLICATION, factory=True, workers=workers, **options))
         else:
-            if settings.chosen_backend == "gemini":
-                authorities()  # beside the import, which goes on meanwhile
             uvicorn.run(APPLICATION, factory=True, **options)
 
 
@@ -180,6 +180,7 @@ def verify_live(
 def _settled(host: str | None, port: int | None) -> Iterator[Settings]:
     """The settings, with a simulator running where it is the backend and nobody says where one is."""
     from voicespan_server.access.door import Door
+    from voicespan_server.authorities import simulators_authority
     from voicespan_server.settings import load_settings
     from voicespan_simulator.process import SimulatorProcess
 
@@ -192,6 +193,8 @@ def _settled(host: str | None, port: int | None) -> Iterator[Settings]:
     os.environ["VOICESPAN_PORT"] = str(port)
     settings = settings.model_copy(update={"port": port})
     if settings.chosen_backend != "simulator" or settings.simulator_url:
+        if settings.chosen_backend == "simulator":
+            simulators_authority(settings)  # likewise
         yield settings
         return
     with SimulatorProcess(settings.simulator_scenario) as simulator:

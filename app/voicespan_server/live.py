@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,9 +13,9 @@ from google.genai import types
 from voicespan import Model, prices_of
 from voicespan import conventions as c
 from voicespan.cost import bare_name, override_of
-from voicespan_server.authorities import authorities
+from voicespan_server.authorities import authorities, simulators_authority
 from voicespan_server.protocol import TurnTaking
-from voicespan_server.settings import Settings, SettingsError
+from voicespan_server.settings import Settings
 from voicespan_server.tools import declarations
 from voicespan_server.upstream_leg import UpstreamLeg
 
@@ -76,18 +75,7 @@ def _client_arguments(settings: Settings) -> dict[str, Any]:
     backend = settings.chosen_backend
     key = settings.gemini_api_key.get_secret_value() if settings.gemini_api_key else None
     if backend == "simulator":
-        if not settings.simulator_url or settings.simulator_ca_file is None:
-            raise SettingsError(
-                "VOICESPAN_SIMULATOR_URL and VOICESPAN_SIMULATOR_CA_FILE say where the simulator is: "
-                "run `voicespan serve`, which starts one, or set both"
-            )
-        try:
-            trust = ssl.create_default_context(cafile=str(settings.simulator_ca_file))
-        except OSError as error:  # no such file, or none of certificates
-            raise SettingsError(
-                f"VOICESPAN_SIMULATOR_CA_FILE={str(settings.simulator_ca_file)!r} cannot be read: "
-                f"{error.strerror or error}"
-            ) from None
+        trust = simulators_authority(settings)
         return {
             "api_key": SIMULATOR_KEY,
             "vertexai": settings.simulator_dialect == "vertex",

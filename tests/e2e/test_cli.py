@@ -88,6 +88,12 @@ def test_the_trace_is_in_the_local_store(demo: tuple[Path, str]) -> None:
         (("serve",), {"VOICESPAN_BACKEND": "gemini"}, "GEMINI_API_KEY"),
         (("serve",), {"OTEL_EXPORTER_OTLP_ENDPOINT": "nowhere://x"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
         (("serve", "--port", "0"), {"VOICESPAN_SIMULATOR_SCENARIO": "opera"}, "opera"),
+        (("serve", "--port", "0", "--workers", "2"), {"VOICESPAN_SIMULATOR_URL": "https://127.0.0.1:1"}, "set both"),
+        (
+            ("serve", "--port", "0", "--workers", "2"),
+            {"GEMINI_API_KEY": "k", "SSL_CERT_FILE": "/no/such"},
+            "SSL_CERT_FILE='/no/such' cannot be read",
+        ),
         (("traces", "list", "--limit", "9" * 20), {}, "--limit"),
         (("call", "missing.wav"), {}, "missing.wav"),
         (("call", __file__), {}, "cannot be read as a WAV file"),
