@@ -50,6 +50,12 @@ class Model:
     server_port: int | None = None
     prices: Prices | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"a model's name must be a str, got {type(self.name).__name__}")
+        if not isinstance(self.prices, (Prices, type(None))):
+            raise TypeError(f"prices must be a voicespan.cost.Prices, got {type(self.prices).__name__}")
+
     def endpoint(self) -> Attributes:
         """Who serves it, and where."""
         found: Attributes = {c.PROVIDER_NAME: self.provider}

@@ -330,4 +330,6 @@ class SessionSpans:
         if self._capture.on_spans and self._conversation:
             self._session.set_attributes(attr.session_text(self._conversation))
         self._events.summary(stated, end.at_ns)
+        for span, _ in self._open_spans.values():  # none, unless telling of one failed
+            span.end(end.at_ns)
         self._session.end(end.at_ns)

@@ -23,6 +23,7 @@ from voicespan.connections import Connections
 from voicespan.operations import Anomaly, EndReason, InterruptionCause, StallKind, StartSource
 from voicespan.stalls import STALL_AFTER_S, Watchdog
 from voicespan.turns import MAX_TOOLS_IN_RECORD, Tool, Turn, Words
+from voicespan.usage import counted
 
 _MARKS_OF_THE_END = {StartSource.ACTIVITY_END, StartSource.AUDIO_STREAM_END, StartSource.ACOUSTIC}
 _ANSWERED_NEXT = {None, InterruptionCause.TOOL_RESPONSE}
@@ -263,6 +264,9 @@ class Lifecycle:
                 self._on_session_closed(event, now)
             case ev.Resumption() | ev.Tick():
                 pass
+            case _:
+                given = event if isinstance(event, type) else type(event)
+                raise TypeError(f"feed takes an event of voicespan.events, such as TurnComplete(), got {given}")
 
     # --- the user -------------------------------------------------------------------------------------------------
 
@@ -381,6 +385,7 @@ class Lifecycle:
         return turn
 
     def _on_usage(self, event: ev.UsageReport, now: int) -> None:
+        usage = counted(event.usage)
         owed = self._books.waiting_for_usage()
         if event.completes_turn:
             if self._turn is None and self._words.expect_answer:
@@ -389,10 +394,10 @@ class Lifecycle:
         else:
             owner = owed or self._turn
         if owner is None:
-            self._totals.usage += event.usage
-            self._ops.append(op.LooseUsage(now, event.usage))
+            self._totals.usage += usage
+            self._ops.append(op.LooseUsage(now, usage))
             return
-        owner.report = event.usage
+        owner.report = usage
         self._ops += self._books.settle(owner, now)
 
     def _on_interrupted(self, now: int) -> None:

@@ -96,7 +96,7 @@ class RecentAudio:
         Some fifty come in a second.
         """
         self._frames.append(pcm)
-        self._sent_ns.append(perf_counter_ns() if sent_ns is None else sent_ns - self._epoch_ns)
+        self._sent_ns.append(perf_counter_ns() if sent_ns is None else int(sent_ns) - self._epoch_ns)
         self._room -= len(pcm)
         if self._room <= 0:
             self._thin_out()

@@ -171,9 +171,9 @@ class VoiceSession:
         """A frame of the user's audio went to the model, now or at `at_ns`: call it for each."""
         try:  # guarded here, as `guarded` would, at no cost
             if type(pcm) is not bytes:
-                pcm = bytes(memoryview(pcm))  # a sound card's buffer, say, which is filled again before it is looked at
+                pcm = _samples(pcm)
             if self._recorder is not None:
-                at_ns = self._epoch_ns + perf_counter_ns() if at_ns is None else at_ns
+                at_ns = self._epoch_ns + perf_counter_ns() if at_ns is None else int(at_ns)
                 self._recorder.audio_sent(pcm, at_ns)
             self._recent.add(pcm, at_ns)
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
@@ -191,7 +191,7 @@ class VoiceSession:
     def feed(self, event: Event, at_ns: int | None = None) -> None:
         """Something happened, now or at `at_ns`."""
         try:  # guarded here, as in `audio_sent`
-            now_ns = self.now_ns() if at_ns is None else at_ns
+            now_ns = self.now_ns() if at_ns is None else int(at_ns)  # a float's span no exporter takes
             # Most events are more of a voice, from which nothing follows.
             if type(event) is not ev.ModelAudio or not self._lifecycle.voice_goes_on(event, now_ns):
                 self._step(event, now_ns)
@@ -248,13 +248,15 @@ class VoiceSession:
         if isinstance(operation, EndSession):
             self._recent.clear()  # tens of kilobytes, which are not to wait for whoever still holds the session
 
-    def close(self, close: Close, error_type: str | BaseException | None = None) -> None:
+    def close(self, close: Close, error_type: str | BaseException | type[BaseException] | None = None) -> None:
         """The call is over: everything that is open ends. Later events are ignored.
 
         Of an exception the name of its class is told, and nothing of its words.
         """
         if isinstance(error_type, BaseException):
-            error_type = type(error_type).__name__
+            error_type = type(error_type)
+        if isinstance(error_type, type):
+            error_type = error_type.__name__
         self.feed(ev.SessionClosed(_known_close(close), error_type))
 
     def _schedule(self) -> None:
@@ -276,6 +278,14 @@ class VoiceSession:
     def _on_timer(self) -> None:
         self._timer = None
         self.feed(ev.Tick())
+
+
+def _samples(pcm: bytes | bytearray | memoryview) -> bytes:
+    """A copy of a sound card's buffer, say, which is filled again before it is looked at."""
+    samples = memoryview(pcm)
+    if samples.itemsize > 2:
+        raise TypeError(f"audio_sent takes 16-bit samples, got {samples.itemsize} bytes each ({samples.format})")
+    return bytes(samples)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -57,13 +57,15 @@ def start_session(
     the global ones. A model by name is priced by its list price, where the extra `cost` is installed.
 
     Raises:
-        TypeError: a model or an identity that is none, such as an id alone.
+        TypeError: a model, an identity or a parent that is none, such as an id alone, or a span and not its context.
         ValueError: a rate that is none.
     """
     if not isinstance(model, (Model, str)):
         raise TypeError(f"model must be a name or a voicespan.Model, got {type(model).__name__}")
     if not isinstance(identity, (Identity, type(None))):
         raise TypeError(f"identity must be a voicespan.Identity(session_id, ...), got {type(identity).__name__}")
+    if not isinstance(parent, (Context, type(None))):
+        raise TypeError(f"parent must be an opentelemetry Context, got {type(parent).__name__}")
     settings = settings or settings_from_environment()
     providers = providers or Providers()
     identity = identity or ident.of_context() or Identity(uuid.uuid4().hex)

@@ -87,3 +87,15 @@ class Usage(NamedTuple):
 
 
 NOTHING = Usage()
+
+
+def counted(report: Usage) -> Usage:
+    """A program's report, in which what its provider left out, and so is None, is 0.
+
+    Raises:
+        TypeError: it is no Usage.
+    """
+    if not isinstance(report, Usage):
+        raise TypeError(f"UsageReport takes a voicespan.Usage, got {type(report).__name__}")
+    counts: tuple[int | None, ...] = report
+    return Usage._make([count or 0 for count in counts]) if None in counts else report

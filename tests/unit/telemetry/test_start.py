@@ -8,7 +8,18 @@ from opentelemetry import trace
 from support.received import render_tree
 from support.simulated_call import tone
 from support.telling import Recorder, named
-from voicespan import Capture, Close, Identity, LiveSettings, Model, Providers, in_tool, session_context, start_session
+from voicespan import (
+    Capture,
+    Close,
+    Identity,
+    LiveSettings,
+    Model,
+    Providers,
+    Usage,
+    in_tool,
+    session_context,
+    start_session,
+)
 from voicespan import events as ev
 
 
@@ -196,3 +207,68 @@ def test_an_id_that_is_no_text_is_refused() -> None:
 def test_in_a_tool_without_a_session_nothing_happens() -> None:
     with in_tool(None, "c-1"):
         assert not trace.get_current_span().get_span_context().is_valid
+
+
+@pytest.mark.parametrize("event", [ev.TurnComplete, {"type": "response.done"}, None])
+def test_what_is_no_event_is_named(event: object, recorder: Recorder, providers: Providers) -> None:
+    session = start_session("any", providers=providers)
+    with pytest.raises(TypeError, match=r"feed takes an event of voicespan\.events, such as TurnComplete\(\), got"):
+        session.feed(event)  # type: ignore[arg-type]
+    session.close(Close(1000))
+    assert render_tree(recorder.spans()) == "WebSocket Session"
+
+
+def test_a_time_that_is_a_float_costs_no_span(recorder: Recorder, providers: Providers) -> None:
+    session = start_session("any", providers=providers)
+    at_ns = float(session.now_ns())
+    for _ in range(60):
+        session.audio_sent(bytes(640), at_ns)  # type: ignore[arg-type]
+    session.feed(ev.UserText("Hi"), at_ns)  # type: ignore[arg-type]
+    session.feed(ev.TurnComplete(), at_ns)  # type: ignore[arg-type]
+    session.close(Close(1000))
+    assert render_tree(recorder.spans()) == "WebSocket Session\n  Turn 1"
+
+
+def test_samples_that_are_no_16_bits_are_named(providers: Providers) -> None:
+    session = start_session("any", providers=providers)
+    with pytest.raises(TypeError, match="audio_sent takes 16-bit samples, got 4 bytes each"):
+        session.audio_sent(memoryview(array("f", [0.5] * 320)))
+    session.close(Close(1000))
+
+
+def test_a_count_that_a_provider_leaves_out_is_none(recorder: Recorder, providers: Providers) -> None:
+    session = start_session("any", providers=providers)
+    session.feed(ev.UserText("Hi"))
+    session.feed(ev.UsageReport(Usage(input_text=7, input_cached=None), completes_turn=True))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"UsageReport takes a voicespan\.Usage, got dict"):
+        session.feed(ev.UsageReport({"input_text": 7}))  # type: ignore[arg-type]
+    session.feed(ev.TurnComplete())
+    session.close(Close(1000))
+    assert named(recorder.spans(), "Turn 1").attributes["gen_ai.usage.input_tokens"] == 7
+
+
+def test_a_turn_that_cannot_be_told_ends_with_its_session(
+    recorder: Recorder, providers: Providers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOICESPAN_RAISE", "0")
+    session = start_session("any", providers=providers)
+    session.feed(ev.UserText("Hi"))
+    session.feed(ev.UsageReport(Usage(input_text="7"), completes_turn=True))  # type: ignore[arg-type]
+    session.feed(ev.TurnComplete())
+    session.close(Close(1000))
+    assert render_tree(recorder.spans()) == "WebSocket Session\n  Turn 1"
+
+
+def test_of_an_exceptions_class_its_name_is_told(recorder: Recorder, providers: Providers) -> None:
+    start_session("any", providers=providers).close(Close(1000), TimeoutError)
+    [session] = recorder.spans()
+    assert session.attributes["error.type"] == "TimeoutError"
+
+
+def test_what_is_no_model_price_or_parent_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"prices must be a voicespan\.cost\.Prices, got dict"):
+        Model("any", prices={"input_text": 1.0})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a model's name must be a str, got int"):
+        Model(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="parent must be an opentelemetry Context, got NonRecordingSpan"):
+        start_session("any", parent=trace.INVALID_SPAN)  # type: ignore[arg-type]
