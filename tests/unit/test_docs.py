@@ -2,6 +2,7 @@
 
 import json
 import re
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 
 from hazards import table
 from support import one_session
-from voicespan import conventions, reference
+from voicespan import conventions, events, operations, reference
 from voicespan_server import protocol
 from voicespan_server.access.refusal import REASONS
 from voicespan_server.settings import Settings, variable_of
@@ -22,6 +23,21 @@ DOCS = REPOSITORY / "docs"
 def test_the_reference_of_names_is_the_generated_one() -> None:
     assert (DOCS / "conventions.md").read_text() == reference.reference_page(), "run: make docs"
     assert yaml.safe_load((DOCS / "registry.yaml").read_text()) == reference.registry(), "run: make docs"
+
+
+@pytest.mark.parametrize(
+    ("attribute", "values"),
+    [
+        (conventions.TURN_START_SOURCE, operations.StartSource),
+        (conventions.TURN_END_REASON, operations.EndReason),
+        (conventions.TURN_INTERRUPTION_CAUSE, operations.InterruptionCause),
+        (conventions.TURN_STALL_KIND, operations.StallKind),
+        (conventions.ANOMALY, operations.Anomaly),
+        (conventions.TOOL_OUTCOME, events.ToolOutcome),
+    ],
+)
+def test_the_reference_has_each_value_of_an_attribute_that_has_few(attribute: str, values: type[StrEnum]) -> None:
+    assert {value.value for value in values} <= set(re.findall(r"\w+", conventions.ATTRIBUTES[attribute].brief))
 
 
 def test_a_span_has_an_attribute_once_and_none_that_metrics_alone_have() -> None:

@@ -35,8 +35,15 @@ ENTRY = _attribute("voicespan.entry", "boolean", "the span is the root of what a
 
 # --- GenAI ----------------------------------------------------------------------------------------------------------
 
-OPERATION_NAME = _attribute("gen_ai.operation.name", "string", "generate_content or execute_tool", GENAI)
-PROVIDER_NAME = _attribute("gen_ai.provider.name", "string", "gcp.gemini or gcp.vertex_ai", GENAI)
+OPERATION_NAME = _attribute(
+    "gen_ai.operation.name",
+    "string",
+    "generate_content, execute_tool or, with generation_spans, realtime_inference",
+    GENAI,
+)
+PROVIDER_NAME = _attribute(
+    "gen_ai.provider.name", "string", "gcp.gemini, gcp.vertex_ai, or another that a program names", GENAI
+)
 CONVERSATION_ID = _attribute("gen_ai.conversation.id", "string", "the program's own id of the conversation", GENAI)
 REQUEST_MODEL = _attribute("gen_ai.request.model", "string", "the model asked for", GENAI)
 RESPONSE_MODEL = _attribute("gen_ai.response.model", "string", "the model that answered", GENAI)
@@ -124,7 +131,9 @@ CONNECTION_CLOSE_CODE = _attribute(
     _CONNECTION + "close_code", "int", "close code of the connection this one replaces, or of the failed attempt", OWN
 )
 CONNECTION_CLOSE_REASON = _attribute(_CONNECTION + "close_reason", "string", "its reason", OWN)
-CONNECTION_CLOSE_INITIATOR = _attribute(_CONNECTION + "close_initiator", "string", "who closed it", OWN)
+CONNECTION_CLOSE_INITIATOR = _attribute(
+    _CONNECTION + "close_initiator", "string", "who closed it: client, server, provider or process", OWN
+)
 CONNECTION_GO_AWAY = _attribute(
     _CONNECTION + "go_away.time_left", "double", "what the provider's notice left to the former one", OWN, "s"
 )
@@ -133,15 +142,32 @@ CONNECTION_GO_AWAY = _attribute(
 
 _TURN = "voicespan.turn."
 TURN_INDEX = _attribute(_TURN + "index", "int", "from 1", OWN)
-TURN_START_SOURCE = _attribute(_TURN + "start_source", "string", "what the turn's start was taken from", OWN)
+TURN_START_SOURCE = _attribute(
+    _TURN + "start_source",
+    "string",
+    "what the turn's start was taken from: activity_end, audio_stream_end, acoustic, server_activity_end, "
+    "client_content, tool_response, input_transcription, first_output or model_initiated",
+    OWN,
+)
 TURN_START_CONFIDENCE = _attribute(_TURN + "start_confidence", "string", "measured or inferred", OWN)
-TURN_END_REASON = _attribute(_TURN + "end_reason", "string", "why the turn ended", OWN)
+TURN_END_REASON = _attribute(
+    _TURN + "end_reason",
+    "string",
+    "why the turn ended: completed, interrupted, cancelled, session_closed, go_away, stalled or error",
+    OWN,
+)
 TURN_INTERRUPTED = _attribute(_TURN + "interrupted", "boolean", "the rest of the answer was dropped", OWN)
 TURN_INTERRUPTION_CAUSE = _attribute(
     _TURN + "interruption_cause", "string", "speech (a barge-in), text, tool_response or retracted", OWN
 )
 TURN_GENERATIONS = _attribute(_TURN + "generations", "int", "generations in this turn", OWN, "{generation}")
-TURN_STALL_KIND = _attribute(_TURN + "stall_kind", "string", "how an expected answer failed to come", OWN)
+TURN_STALL_KIND = _attribute(
+    _TURN + "stall_kind",
+    "string",
+    "how an expected answer failed to come: no_answer, no_generation, unfinished, tool_response_ignored, empty_turn "
+    "or resumed_dead",
+    OWN,
+)
 TURN_SEARCHES = _attribute(_TURN + "searches", "int", "web searches that the answer rests on", OWN, "{search}")
 TTFA = _attribute(
     "voicespan.time_to_first_audio",
@@ -253,8 +279,14 @@ TOOL_OUTCOME = _attribute("voicespan.tool.outcome", "string", "ok, error, timeou
 
 # --- links and events -----------------------------------------------------------------------------------------------
 
-LINK = _attribute("voicespan.link", "string", "what a link leads to: client, session, turn or tool", OWN)
-ANOMALY = _attribute("voicespan.anomaly", "string", "what came that should not have", OWN)
+LINK = _attribute("voicespan.link", "string", "what a link leads to: client, session or turn", OWN)
+ANOMALY = _attribute(
+    "voicespan.anomaly",
+    "string",
+    "what came that should not have: unreadable_message, late_transcript, duplicate_tool_call, "
+    "tool_response_without_call, turn_complete_without_turn or answer_cut_short",
+    OWN,
+)
 REALTIME_SESSION_ID = _attribute(
     "gen_ai.realtime_session.id", "string", "one connection to the model: the session's id and the index", PROPOSED
 )
@@ -263,7 +295,7 @@ REALTIME_SESSION_ID = _attribute(
 
 LF_TRACE_NAME = _attribute("langfuse.trace.name", "string", "the trace's name, on every span of it", LANGFUSE)
 LF_TRACE_TAGS = _attribute("langfuse.trace.tags", "string[]", "the trace's tags, on every span of it", LANGFUSE)
-LF_TYPE = _attribute("langfuse.observation.type", "string", "agent, generation, tool or span", LANGFUSE)
+LF_TYPE = _attribute("langfuse.observation.type", "string", "agent, generation, tool, span or event", LANGFUSE)
 LF_INPUT = _attribute("langfuse.observation.input", "JSON string", "chat messages in; opt-in", LANGFUSE)
 LF_OUTPUT = _attribute("langfuse.observation.output", "JSON string", "chat messages out; opt-in", LANGFUSE)
 LF_MODEL = _attribute("langfuse.observation.model.name", "string", "the model, without a path", LANGFUSE)
