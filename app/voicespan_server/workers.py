@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 
 import uvicorn
@@ -69,6 +70,7 @@ class Supervisor(Multiprocess):
         super().__init__(config, sockets)
         self._retired: list[Worker] = []
         self._at_once = False
+        self.failed = False  # a worker could not start
 
     def init_processes(self) -> None:
         """Start all workers."""
@@ -83,6 +85,7 @@ class Supervisor(Multiprocess):
             worker.kill()
             worker.join()
             if worker.exitcode == STARTUP_FAILURE:
+                self.failed = True
                 self.should_exit.set()  # another would fail in the same way
                 return
             logger.warning("worker %s died with %s and is replaced", worker.pid, worker.exitcode)
@@ -162,5 +165,11 @@ class Supervisor(Multiprocess):
 
 
 def serve(config: uvicorn.Config) -> None:
-    """Bind the port and hold `config.workers` processes on it until a signal comes."""
-    Supervisor(config, sockets=[config.bind_socket()]).run()
+    """Bind the port and hold `config.workers` processes on it until a signal comes.
+
+    Exits as a single server does where a worker cannot start.
+    """
+    supervisor = Supervisor(config, sockets=[config.bind_socket()])
+    supervisor.run()
+    if supervisor.failed:
+        sys.exit(STARTUP_FAILURE)

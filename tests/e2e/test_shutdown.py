@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from uvicorn.config import STARTUP_FAILURE
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -219,6 +220,19 @@ def runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_workers_that_cannot_start_end_the_server_as_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text("async def app(scope, receive, send):\n    raise RuntimeError('not today')\n")
+    program = (
+        "import uvicorn\nfrom voicespan_server import workers\n"
+        "workers.serve(uvicorn.Config('failing:app', workers=2, port=0, lifespan='on'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == STARTUP_FAILURE, done.stderr
+    assert "RuntimeError: not today" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
