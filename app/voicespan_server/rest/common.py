@@ -50,7 +50,7 @@ GUARDED = problems(
 # For one router, so that the OpenAPI has the schema which all the others refer to.
 DEFINED: Answers = {401: {"model": Problem, "description": GUARDED[401]["description"]}}
 
-STORED = problems(s503="the store cannot be read")
+STORED = problems(s503="the store cannot be read, or not be written")
 
 
 def the_server(request: Request) -> Server:

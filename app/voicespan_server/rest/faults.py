@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +19,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _unusable)
     app.add_exception_handler(StoreError, _no_store)
     app.add_exception_handler(FileNotFoundError, _no_store)
+    app.add_exception_handler(sqlite3.DatabaseError, _not_written)
 
 
 async def _unusable(_: Request, error: Exception) -> JSONResponse:
@@ -30,3 +32,9 @@ async def _no_store(_: Request, error: Exception) -> JSONResponse:
     """Somebody moved the file away, or it is damaged; the log has more than a client needs."""
     logger.warning("the store cannot be read: %s", error)
     return JSONResponse({"detail": "the store cannot be read: the server's log says why"}, 503)
+
+
+async def _not_written(_: Request, error: Exception) -> JSONResponse:
+    """The disk is full, or somebody else has locked the file: what was to be deleted is still there."""
+    logger.warning("the store cannot be written: %s", error)
+    return JSONResponse({"detail": "the store cannot be written: the server's log says why"}, 503)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -176,7 +177,7 @@ async def delete_user(user_id: UserId, server: TheServer) -> Deleted:
 
     def delete() -> Deleted:
         store = server.pipeline.store
-        store.flush(FLUSH_S)
+        _flush(store)
         with sessions_of(store) as sessions:
             found = sessions.of_user(user_id)
         return _delete(store, found)
@@ -188,8 +189,14 @@ async def delete_user(user_id: UserId, server: TheServer) -> Deleted:
     return deleted
 
 
+def _flush(store: Store) -> None:
+    """What waits in memory would be written after the deletion."""
+    if not store.flush(FLUSH_S):
+        raise sqlite3.OperationalError("what has ended waits to be written")
+
+
 def _delete(store: Store, session_ids: list[str]) -> Deleted:
-    store.flush(FLUSH_S)
+    _flush(store)
     with sessions_of(store) as sessions:
         running = [each for each in session_ids if sessions.running(each)]
     counts = [store.delete_session(each) for each in session_ids if each not in running]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +16,8 @@ from support.api import AS_ALICE, KEYS, Api, api
 from support.story import events
 from support.telling import MODEL
 from voicespan import Capture, Identity, VoiceSession
+from voicespan.session_scores import Score
+from voicespan_server.rest import sessions
 
 CALL = "ON MIC VAS I VAE CALL1 RESP1 A T GC U TC I VAE A GC U TC BYE"
 
@@ -234,6 +238,27 @@ async def test_a_store_that_is_gone_is_said_and_is_no_fault_of_the_client(served
     for path in ("/v1/sessions", "/v1/sessions/s-1", "/v1/usage", "/v1/traces"):
         answer = await served.client.get(path)
         assert (answer.status_code, answer.json()["detail"].split(":")[0]) == (503, "the store cannot be read"), path
+
+
+async def test_a_deletion_that_the_store_cannot_do_is_said_and_can_be_done_later(
+    served: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "FLUSH_S", 0.1)
+    tell(served, "s-1")
+    served.server.pipeline.store._tables.database.execute("PRAGMA busy_timeout=20")
+    with closing(sqlite3.connect(tmp_path / "voicespan.db")) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        for path in ("/v1/sessions/s-1", "/v1/users/u-1"):
+            for waits in (False, True):
+                if waits:
+                    served.server.telemetry.score("s-1", Score("waits", 1.0))
+                answer = await served.client.delete(path)
+                why = answer.json()["detail"].split(":")[0]
+                assert (answer.status_code, why) == (503, "the store cannot be written")
+        stranger.rollback()
+    monkeypatch.setattr(sessions, "FLUSH_S", 10.0)
+    assert (await served.client.delete("/v1/sessions/s-1")).status_code == 200
+    assert (await served.client.get("/v1/sessions/s-1")).status_code == 404
 
 
 async def test_what_a_neighbour_spends_counts_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
