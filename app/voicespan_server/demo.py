@@ -12,7 +12,6 @@ import uvicorn
 from rich.console import Console
 
 from voicespan.redaction import without_password
-from voicespan.sdk.reading import StoredSpan, reader_of
 from voicespan.sdk.signals import Signal
 from voicespan_server import client as voice_client
 from voicespan_server import trace_tree
@@ -111,7 +110,7 @@ async def _demonstrate(url: str, server: Server, console: Console) -> bool:
         console.print(f"[red]the call failed:[/red] {str(error) or type(error).__name__}")
         return False
     console.print()
-    spans = await asyncio.to_thread(_stored, server, trace_id)
+    spans = await asyncio.to_thread(server.stored_trace, trace_id)
     if not spans:
         console.print("[red]no span was recorded:[/red] is OTEL_SDK_DISABLED set, or a sampler that drops all?")
         return False
@@ -124,10 +123,3 @@ async def _demonstrate(url: str, server: Server, console: Console) -> bool:
 def _command() -> str:
     """How this program was called, so that what is said can be typed."""
     return sys.argv[0] if sys.argv[0].endswith("voicespan") else "voicespan"
-
-
-def _stored(server: Server, trace_id: str) -> list[StoredSpan]:
-    store = server.pipeline.store
-    store.flush(5.0)
-    with reader_of(store) as traces:
-        return traces.spans(trace_id)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from voicespan import conventions as c
 from voicespan.sdk import pipeline as sdk
+from voicespan.sdk.reading import StoredSpan, reader_of
 from voicespan.sdk.store import Bounds
 from voicespan_server import __version__
 from voicespan_server.access.door import Door
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 # A record that has waited this long is a sign of an outage.
 LATE_S = 30.0
 LANGFUSE_CLOSE_S = 2.0
+FLUSH_S = 5.0
 
 
 class Server:
@@ -85,6 +87,13 @@ class Server:
         if link and self.settings.langfuse_browser_url:
             link = link.replace(self.settings.langfuse_base_url, self.settings.langfuse_browser_url, 1)
         return link
+
+    def stored_trace(self, trace_id: str) -> list[StoredSpan]:
+        """The spans of a trace that have ended, once they are in the store; blocks."""
+        store = self.pipeline.store
+        store.flush(FLUSH_S)
+        with reader_of(store) as traces:
+            return traces.spans(trace_id)
 
     async def stop(self) -> None:
         """Bring telemetry out, within bounds. uvicorn dies by its signal afterwards, so nothing later would run."""

@@ -15,18 +15,20 @@ class UnreadableMessage(ValueError):  # noqa: N818 - what arrived, not what was 
     """A server sent what the protocol does not allow."""
 
 
-class ServerMessage(BaseModel):
-    """Any of them."""
+class Told(BaseModel):
+    """A message, or a part of one."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ServerMessage(Told):
+    """Any of the messages."""
 
     type: str
 
 
-class Rate(BaseModel):
+class Rate(Told):
     """Of audio, in Hz."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     rate: int
 
@@ -37,18 +39,14 @@ class Input(Rate):
     turns: Literal["auto", "manual"] = "auto"
 
 
-class Resume(BaseModel):
+class Resume(Told):
     """What goes into the next call's hello, should this one be lost."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     token: str
 
 
-class Limits(BaseModel):
+class Limits(Told):
     """What the server allows: sizes in bytes, times in seconds; None where a server does not say."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     max_frame_bytes: int
     idle_s: float
@@ -95,19 +93,15 @@ class TurnStarted(ServerMessage):
     turn: int
 
 
-class TokenUsage(BaseModel):
+class TokenUsage(Told):
     """Tokens of a turn."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     input: int
     output: int
 
 
-class TurnMetrics(BaseModel):
+class TurnMetrics(Told):
     """Times of a turn, in milliseconds. `time_to_first_audio_ms` is None where nobody measured it."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     time_to_first_audio_ms: int | None = None
     audio_ms: int = 0
@@ -147,10 +141,8 @@ class ToolCompleted(ServerMessage):
     status: str
 
 
-class FoundPlace(BaseModel):
+class FoundPlace(Told):
     """A place that search_nearby found: how far and in which direction, as the crow flies."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     name: str
     address: str = ""
@@ -167,10 +159,8 @@ class Places(ServerMessage):
     places: tuple[FoundPlace, ...]
 
 
-class Coordinates(BaseModel):
+class Coordinates(Told):
     """WGS 84, in degrees."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     lat: float
     lon: float
@@ -208,7 +198,7 @@ class Pong(ServerMessage):
     """The answer to a ping."""
 
     type: Literal["pong"]
-    t: float
+    t: int | float
 
 
 class Warning(ServerMessage):  # noqa: A001 - its name in the protocol

@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from voicespan_server.terminal import say
-from voicespan_server.traces_cli import local_time, store_path
+from voicespan_server.traces_cli import AsJson, local_time, store_path
 
 if TYPE_CHECKING:
     from voicespan.sdk.signals import Signal
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 store = typer.Typer(
     no_args_is_help=True,

@@ -25,7 +25,7 @@ from voicespan import conventions as c
 from voicespan.content import CAPTURE_VARIABLE
 from voicespan.langfuse import LangfuseClient, LangfuseError, SessionSums
 from voicespan.redaction import without_password
-from voicespan.sdk.reading import StoredSpan, reader_of
+from voicespan.sdk.reading import StoredSpan
 from voicespan.session_scores import COMPLETION, INTERRUPTION_RATE, RESPONSIVENESS, TOOL_SUCCESS, Score
 from voicespan_server.app import create_app
 from voicespan_server.client import CallError
@@ -222,7 +222,7 @@ async def _verify(
 
 def _compare(server: Server, client: LangfuseClient, placed: Placed, deadline_s: float) -> list[Field]:
     """Read back until all is there, or the time is over; what is not there by then fails."""
-    sent = expected(_stored(server, placed.trace_id))
+    sent = expected(server.stored_trace(placed.trace_id))
     version = str(server.pipeline.tracer_provider.resource.attributes["service.version"])
     own = _own_scores(sent)
     began = datetime.fromtimestamp(min(span.start_ns for span in sent) / 1e9, UTC)
@@ -291,13 +291,6 @@ def _poll(read: Callable[[], T], enough: Callable[[T], bool], deadline: float) -
                 raise
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, MAX_POLL_S)
-
-
-def _stored(server: Server, trace_id: str) -> list[StoredSpan]:
-    store = server.pipeline.store
-    store.flush(5.0)
-    with reader_of(store) as traces:
-        return traces.spans(trace_id)
 
 
 def _shown(value: object) -> str:
