@@ -169,7 +169,7 @@ async def chat(
         context=context,
         kind=SpanKind.CLIENT,
         start_time=start_ns,
-        attributes={**identity.attributes(), c.LF_TYPE: "generation", c.ENTRY: True},
+        attributes={**identity.attributes(), **attr.request(upstream.chat_model), c.ENTRY: True},
     )
     metrics = telemetry.metrics.model(upstream.chat_model, upstream.backend)
     exchange = Exchange(request.message, trace.set_span_in_context(span, context), telemetry, metrics, toolbox)
@@ -201,7 +201,7 @@ async def chat(
 @guarded(default=None)
 def _describe(span: Span, record: TurnRecord, model: Model, instructions: str, capture: Capture) -> None:
     bill = Bill(record.usage) if record.usage else None
-    span.set_attributes(attr.generation(record, model, attr.TEXT, bill))
+    span.set_attributes(attr.response(record, model, attr.TEXT, bill))
     if capture.on_spans:
         asked = Conversation(instructions, capture).recent(record.index) + msg.question(record, capture)
         span.set_attributes(attr.exchange_text(asked, msg.answer(record, capture), attr.finish_reason(record)))

@@ -93,19 +93,25 @@ def output_type_of(record: TurnRecord) -> str:
     return TEXT if record.written else SPEECH
 
 
-def generation(record: TurnRecord, model: Model, output_type: str, bill: Bill | None) -> Attributes:
-    """What a turn, or any other exchange with the model, says of itself: all but its text.
-
-    Where `bill` is an estimate, it never goes into gen_ai.usage.*.
-    """
+def request(model: Model) -> Attributes:
+    """What is known of a generation when it begins, for who samples by it."""
     return {
         c.OPERATION_NAME: c.OPERATION_GENERATE,
         **model.endpoint(),
         c.REQUEST_MODEL: model.name,
+        c.LF_TYPE: "generation",
+    }
+
+
+def response(record: TurnRecord, model: Model, output_type: str, bill: Bill | None) -> Attributes:
+    """What a turn, or any other exchange with the model, says of itself when it ends: all but its text.
+
+    Where `bill` is an estimate, it never goes into gen_ai.usage.*.
+    """
+    return {
         c.RESPONSE_MODEL: model.name,
         c.OUTPUT_TYPE: output_type,
         c.FINISH_REASONS: [finish_reason(record)],
-        c.LF_TYPE: "generation",
         c.LF_MODEL: model.name,
         **outcome(record),
         **billed(bill, model),
@@ -124,7 +130,8 @@ def outcome(record: TurnRecord) -> Attributes:
 
 def inference(record: TurnRecord, part: GenerationRecord, model: Model, *, last: bool) -> Attributes:
     """One generation of a turn as a span of its own: all but the last ended in tool calls, or in more to come."""
-    found = generation(record, model, output_type_of(record), Bill(part.usage) if part.usage else None)
+    bill = Bill(part.usage) if part.usage else None
+    found = request(model) | response(record, model, output_type_of(record), bill)
     found |= {c.OPERATION_NAME: c.OPERATION_REALTIME, c.TURN_GENERATIONS: 1}
     return found if last else found | {c.FINISH_REASONS: ["tool_call"]}
 

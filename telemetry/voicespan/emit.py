@@ -191,8 +191,13 @@ class SessionSpans:
 
     def _open_turn(self, index: int, at_ns: int) -> _Open:
         name = c.TURN.format(index=index)
-        kind, type_ = (SpanKind.INTERNAL, "span") if self._shape.generation_spans else (SpanKind.CLIENT, "generation")
-        start: Attributes = {c.LF_TYPE: type_, c.TURN_INDEX: index}
+        start: Attributes = {c.TURN_INDEX: index}
+        if self._shape.generation_spans:
+            kind = SpanKind.INTERNAL
+            start[c.LF_TYPE] = "span"
+        else:
+            kind = SpanKind.CLIENT
+            start |= attr.request(self._model)
         if not self._splits:
             return self._open(name, kind, self.context, at_ns, start)
         back = Link(self._session.get_span_context(), {c.LINK: "session"})
@@ -211,7 +216,7 @@ class SessionSpans:
         bill = self._estimator.turn(record)
         found = attr.turn(record, input_audio_s - self._totals.input_audio_s)
         self._totals.input_audio_s = input_audio_s
-        generation = attr.generation(record, self._model, attr.output_type_of(record), bill)
+        response = attr.response(record, self._model, attr.output_type_of(record), bill)
         exchange, text = _UNHEARD, _NO_TEXT
         if self._conversation:
             exchange = self._exchange(record, self._conversation)
@@ -221,13 +226,13 @@ class SessionSpans:
             found |= attr.outcome(record)
             self._generations(record, bill, on_spans, context)
         else:
-            found |= generation
+            found |= response
             found |= on_spans
         span.set_attributes(found)
         if record.end_reason is EndReason.ERROR:
             span.set_status(Status(StatusCode.ERROR, record.error_type or "the connection to the model was lost"))
         if self._capture.on_events:
-            self._events.details(generation, text, record, context)
+            self._events.details(attr.request(self._model) | response, text, record, context)
         if self._shape.speech_spans:
             self._speech(record)
         # Before the span ends, for the journal notes the session together with it.

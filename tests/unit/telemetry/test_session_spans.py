@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Span, SpanProcessor
 
 from support import langfuse_contract
 from support.received import render_tree
@@ -12,6 +14,7 @@ from voicespan import Capture, Close, TraceShape, VoiceSession
 from voicespan import events as ev
 from voicespan.events import ToolOutcome
 
+ASKED = {"gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "server.address", "server.port"}
 CALL = "ON MIC VAS I VAE CALL1 RESP1 a A T A GC U TC I VAE A GC VAS INT U TC BYE"
 
 
@@ -228,3 +231,17 @@ def test_a_stall_is_told_as_it_is_found_and_marks_its_turn() -> None:
     [stall] = [record for record in recorder.logs() if record.event_name == "voicespan.stall"]
     assert stall.severity == "WARN"
     assert stall.attributes["voicespan.turn.stall_kind"] == "no_answer"
+
+
+@pytest.mark.parametrize(("generation_spans", "asks"), [(False, "Turn 1"), (True, MODEL.name)])
+def test_a_span_that_asks_a_model_says_which_from_its_start(*, generation_spans: bool, asks: str) -> None:
+    at_start: dict[str, set[str]] = {}
+
+    class Seeing(SpanProcessor):
+        def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+            at_start[span.name.removeprefix("realtime_inference ")] = set(span.attributes or ())
+
+    recorder = Recorder()
+    recorder.provider.add_span_processor(Seeing())
+    tell("cc A GC U TC BYE", recorder=recorder, shape=TraceShape(generation_spans=generation_spans))
+    assert {name for name, known in at_start.items() if known >= ASKED} == {asks}
