@@ -23,7 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from voicespan_server.protocol import INPUT_RATE_HZ, OUTPUT_RATE_HZ, SUBPROTOCOL
+from voicespan_server.protocol import BEARER, INPUT_RATE_HZ, OUTPUT_RATE_HZ, SUBPROTOCOL
 from voicespan_server.server_messages import (
     Error,
     Goodbye,
@@ -37,7 +37,6 @@ FRAME_S = 0.04
 UPGRADE_TIMEOUT_S = 10.0
 FRAME_BYTES = int(INPUT_RATE_HZ * FRAME_S) * 2
 SILENCE = bytes(FRAME_BYTES)
-BEARER = "bearer."
 
 M = TypeVar("M", bound=ServerMessage)
 

@@ -2,9 +2,8 @@
 
 Whole binary frames of audio go to a callback, and audio and text to the client straight to the transport. Everything
 else, the upgrade, text of the client's, pings, closes, fragments, frames that are too long, is uvicorn's as ever, and
-goes through ASGI. The
-application finds the leg among the scope's extensions; under a server without this class there is none, and all goes
-through ASGI.
+goes through ASGI. The application finds the leg among the scope's extensions; under a server without this class there
+is none, and all goes through ASGI.
 
 Order holds: uvicorn stops reading while a message waits for the application, and what was read by then goes behind it.
 """
@@ -28,7 +27,6 @@ from voicespan_server.waiting import Flag, Mailbox
 
 EXTENSION = "voicespan.audio"
 _DATA = frozenset({Opcode.CONT, Opcode.TEXT, Opcode.BINARY})
-RESTART = 1012
 CLOSE_S = 1.0
 # Frames that are not audio, pings and empty ones too: each costs as much as one that says something.
 FRAMES_PER_S, FRAMES_AT_ONCE = 1_000, 5_000
@@ -188,8 +186,8 @@ class ClientLeg(WebSocketsSansIOProtocol):
         if not self.handshake_complete or self.close_sent or self.transport.is_closing():
             super().shutdown()
             return
-        self.conn.send_close(RESTART)
-        self._say_close(RESTART, "")
+        self.conn.send_close(p.CloseCode.RESTART)
+        self._say_close(p.CloseCode.RESTART, "")
 
     def handle_parser_exception(self) -> None:
         """The client said what it may not, and is told so: a message too long, a text that is none."""

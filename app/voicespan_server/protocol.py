@@ -27,6 +27,7 @@ from pydantic import (
 from voicespan.content import encodable
 
 SUBPROTOCOL = "voice.v1"
+BEARER = "bearer."  # ahead of a session token that is offered beside it
 INPUT_RATE_HZ = 16_000
 OUTPUT_RATE_HZ = 24_000
 MAX_TOKEN_CHARACTERS = 2_048
@@ -164,7 +165,7 @@ class Bye(_ClientMessage):
 
 
 class Unknown(_ClientMessage):
-    """A message of a later version: ignored, and counted."""
+    """A message of a later version: ignored."""
 
     type: str
 
@@ -215,9 +216,9 @@ def check_audio(frame: bytes, max_bytes: int) -> None:
         raise ProtocolError(f"an audio frame has {len(frame)} bytes, more than {max_bytes}")
 
 
-def valid_traceparent(value: str | None) -> str | None:
-    """A W3C traceparent of version 00, or None: what a client sends wrong is ignored."""
-    return value if value and _TRACEPARENT.fullmatch(value) else None
+def is_traceparent(value: str | None) -> bool:
+    """Whether it is a W3C traceparent of version 00: what a client sends wrong is ignored."""
+    return value is not None and _TRACEPARENT.fullmatch(value) is not None
 
 
 def close_reason(text: str) -> str:

@@ -330,7 +330,7 @@ def _start_voice_session(tracer: trace.Tracer, websocket: WebSocket) -> Span:
 
 def _link(span: Span, carrier: dict[str, str | None]) -> None:
     """Link to the client's own span; it is no parent, for then any client could choose our trace ids and sampling."""
-    if p.valid_traceparent(carrier["traceparent"]) is None:
+    if not p.is_traceparent(carrier["traceparent"]):
         return
     # A longer state may be dropped, says the W3C; ours would be a line in the log of whatever somebody likes.
     known = {name: value for name, value in carrier.items() if value and len(value) <= MAX_TRACESTATE}

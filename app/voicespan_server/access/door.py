@@ -36,12 +36,12 @@ from voicespan_server.access.refusal import (
 )
 from voicespan_server.access.spend import NOBODY, Budgets, CallMeter, Spend
 from voicespan_server.access.tokens import Claims, Signer, TokenError
+from voicespan_server.protocol import BEARER
 from voicespan_server.settings import Settings, SettingsError
 from voicespan_server.undo import Undo
 
 logger = logging.getLogger(__name__)
 
-BEARER = "bearer."
 # Connections that have not said who they are: they cost little, and are not to be the way to shut everybody else out.
 MAX_UNKNOWN = 256
 # Spans of refused calls and requests in a second, and at once: a flood of strangers is counted, not told one by one.

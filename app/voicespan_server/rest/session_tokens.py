@@ -9,7 +9,6 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from voicespan_server import protocol as p
-from voicespan_server.access.door import BEARER
 from voicespan_server.access.tokens import Claims
 from voicespan_server.rest.common import GUARDED, TheCaller, TheServer
 
@@ -54,5 +53,5 @@ async def post_session_token(request: TokenRequest, server: TheServer, caller: T
     return SessionToken(
         token=token,
         expires_at=datetime.fromtimestamp(expires_s, UTC),
-        subprotocols=[p.SUBPROTOCOL, BEARER + token],
+        subprotocols=[p.SUBPROTOCOL, p.BEARER + token],
     )
