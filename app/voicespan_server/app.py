@@ -57,7 +57,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             await server.stop()
 
-    app = Application(title="Voicespan", version=__version__, lifespan=lifespan, routes=rest.ROUTES)
+    app = Application(
+        title="Voicespan",
+        version=__version__,
+        lifespan=lifespan,
+        routes=rest.ROUTES,
+        redirect_slashes=False,  # behind whatever ends TLS it would send clients, and their keys, to plain http
+    )
     app.state.server = server
     rest.add_api(app, server.door.origins)
 

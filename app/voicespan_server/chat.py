@@ -11,7 +11,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from voicespan import Capture, Model, Usage
 from voicespan import attributes as attr
@@ -44,6 +44,8 @@ MAX_ROUNDS = 5
 
 class ChatRequest(BaseModel):
     """A typed question. With `session_id` it belongs to an earlier session."""
+
+    model_config = ConfigDict(extra="forbid")
 
     message: str = Field(min_length=1, max_length=8_000)
     session_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.:-]{1,200}$")

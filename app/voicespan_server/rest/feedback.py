@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from voicespan.session_scores import Score
 from voicespan_server.rest.common import GUARD, GUARDED, SessionId, TheServer
@@ -15,6 +15,8 @@ router = APIRouter(tags=["sessions"], dependencies=GUARD, responses=GUARDED)
 
 class Feedback(BaseModel):
     """What somebody thought of a session: a thumb, or a score of your own scale."""
+
+    model_config = ConfigDict(extra="forbid")
 
     name: str = Field(default="user_feedback", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     thumbs: Literal["up", "down"] | None = Field(default=None, description="A score of 1 or 0")

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from voicespan_server import protocol as p
 from voicespan_server.access.tokens import Claims
@@ -17,6 +17,9 @@ router = APIRouter(tags=["session tokens"], responses=GUARDED)
 
 class TokenRequest(BaseModel):
     """For whom a token is, and what its sessions may use. Bounds only lower those of the server's settings."""
+
+    # A bound that is misspelt would be none.
+    model_config = ConfigDict(extra="forbid")
 
     user_id: str | None = Field(
         default=None, min_length=1, max_length=200, description="Becomes user.id of its sessions: a pseudonym, no name"

@@ -60,6 +60,26 @@ async def test_what_can_be_got_can_be_asked_for_without_its_body(keyed: Api) -> 
         assert (await client.head("/v1/chat", headers=AS_ALICE)).status_code == 405
 
 
+async def test_nobody_is_sent_elsewhere(keyed: Api) -> None:
+    """Behind a proxy that ends TLS elsewhere would be plain http."""
+    for path in ("/v1/sessions/", "/healthz/", "/v1/usage/"):
+        assert (await keyed.client.get(path, headers=AS_ALICE)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/session-tokens", {"budget": 0.5}),
+        ("/v1/chat", {"message": "hello", "user": "u-1"}),
+        ("/v1/sessions/s-1/feedback", {"thumbs": "up", "note": "quick"}),
+    ],
+)
+async def test_a_field_that_there_is_not_is_refused_by_name(keyed: Api, path: str, body: dict[str, object]) -> None:
+    answer = await keyed.client.post(path, headers=AS_ALICE, json=body)
+    assert answer.status_code == 422
+    assert [fault["loc"] for fault in answer.json()["detail"]] == [["body", list(body)[-1]]]
+
+
 async def test_the_openapi_says_how_to_show_a_key_and_what_each_route_answers(keyed: Api) -> None:
     found = keyed.app.openapi()
     assert found["components"]["securitySchemes"]["API key"] == {
