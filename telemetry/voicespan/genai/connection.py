@@ -18,7 +18,15 @@ from voicespan.events import Close, Event, Initiator
 from voicespan.gemini import GeminiTranslator
 from voicespan.gemini_sent import Sender, media_chunks
 from voicespan.genai.calls import Call
-from voicespan.genai.errors import GOING_AWAY, NORMAL, close_of, ended_connection, error_type
+from voicespan.genai.errors import (
+    ABNORMAL,
+    GOING_AWAY,
+    NORMAL,
+    came_through_session,
+    close_of,
+    ended_connection,
+    error_type,
+)
 from voicespan.genai.setup import Setup
 from voicespan.guard import guarded, report
 from voicespan.session import VoiceSession
@@ -93,6 +101,8 @@ class Connection:
         """The dial failed, or was given up."""
         if isinstance(error, CancelledError):
             self.abandoned("given up while dialling", "server")
+        elif isinstance(error, (TypeError, ValueError)):  # what google-genai refuses to send nobody has seen
+            self._end(Close(ABNORMAL, type(error).__name__, "server"), error_type(error))
         else:
             self._end(close_of(error), error_type(error))
 
@@ -105,7 +115,7 @@ class Connection:
             self._end(Close(NORMAL, "", "server"), None)
         elif isinstance(error, (CancelledError, GeneratorExit, KeyboardInterrupt)):
             self._end(Close(NORMAL, "cancelled", "server"), None)
-        elif ended_connection(error):
+        elif ended_connection(error) and came_through_session(error):
             self._lost(error)
         else:
             self._end(Close(NORMAL, "", "server"), error_type(error))

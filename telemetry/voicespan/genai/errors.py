@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from google.genai import errors
+from google.genai import errors, live
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from voicespan.events import Close
@@ -38,6 +38,14 @@ def ended_connection(error: BaseException) -> bool:
     return isinstance(error, (ConnectionClosed, OSError)) or (
         isinstance(error, errors.APIError) and isinstance(error.__context__, ConnectionClosed)
     )
+
+
+def came_through_session(error: BaseException) -> bool:
+    """Whether an error came out of google-genai's session, and not of another socket or file of the program's."""
+    step = error.__traceback__
+    while step is not None and step.tb_frame.f_globals.get("__name__") != live.__name__:
+        step = step.tb_next
+    return step is not None
 
 
 def error_type(error: BaseException) -> str:

@@ -92,7 +92,11 @@ async def test_whatever_leaves_the_block_is_what_arrives(
         (SystemExit(), (1000, "server", "UNSET")),
         (SystemExit(2), (1000, "server", "ERROR")),
         (KeyboardInterrupt(), (1000, "server", "UNSET")),
-        (ExceptionGroup("of a TaskGroup", [ConnectionClosedError(LOST, LOST, True)]), (1011, "provider", "ERROR")),
+        # A timeout of the program's, a file, another server, its own client's socket.
+        (TimeoutError(), (1000, "server", "ERROR")),
+        (FileNotFoundError("question.wav"), (1000, "server", "ERROR")),
+        (ExceptionGroup("of a TaskGroup", [ConnectionRefusedError()]), (1000, "server", "ERROR")),
+        (ConnectionClosedError(LOST, LOST, True), (1000, "server", "ERROR")),
     ],
 )
 async def test_what_leaves_the_block_is_told_as_what_it_is(
@@ -103,6 +107,23 @@ async def test_what_leaves_the_block_is_told_as_what_it_is(
         async with client().aio.live.connect(model=MODEL):
             raise leave
     assert ended(recorder) == told
+
+
+async def test_a_send_that_finds_the_connection_lost_is_told_as_that(
+    wire: Wire, recorder: Recorder, instrument: Instrument
+) -> None:
+    async def greet() -> None:
+        async with client().aio.live.connect(model=MODEL) as session, asyncio.TaskGroup() as tasks:
+            wire.last.on_send = lost
+            tasks.create_task(session.send_realtime_input(text="Hello?"))
+
+    def lost(_: object) -> None:
+        raise ConnectionClosedError(LOST, LOST, True)
+
+    instrument()
+    with pytest.raises(ExceptionGroup):
+        await greet()
+    assert ended(recorder) == (1011, "provider", "ERROR")
 
 
 async def test_a_cancelled_call_is_no_error_and_stays_cancelled(
@@ -168,6 +189,7 @@ async def test_a_config_that_the_sdk_refuses_never_dials(
     with pytest.raises(ValueError, match="no_such_field"):
         await talk(wire, config={"no_such_field": 1})
     assert wire.dialed == []
+    assert ended(recorder) == (1006, "server", "ERROR")
 
 
 async def test_a_receive_loop_that_is_left_early(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
