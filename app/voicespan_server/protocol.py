@@ -7,22 +7,13 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, Literal
 
-from pydantic import (
-    AllowInfNan,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictFloat,
-    StrictInt,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from voicespan.content import encodable
 
@@ -155,7 +146,14 @@ class Ping(_ClientMessage):
     """Answered with a pong that carries `t` back."""
 
     type: Literal["ping"]
-    t: StrictInt | Annotated[StrictFloat, AllowInfNan(False)] = 0
+    t: int | float = 0
+
+    @field_validator("t", mode="plain")
+    @classmethod
+    def _number(cls, t: object) -> int | float:
+        if isinstance(t, bool) or not isinstance(t, int | float) or not -math.inf < t < math.inf:
+            raise ValueError("a number is needed")
+        return t
 
 
 class Bye(_ClientMessage):
@@ -201,7 +199,8 @@ def parse(text: str) -> ClientMessage:
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"][1:])
-        raise ProtocolError(f"{found['type']}: {where}: {fault['msg']}") from None
+        why = fault["msg"].removeprefix("Value error, ")
+        raise ProtocolError(f"{found['type']}: {where}: {why}") from None
 
 
 def check_audio(frame: bytes, max_bytes: int) -> None:

@@ -25,7 +25,8 @@ def add_handlers(app: FastAPI) -> None:
 async def _unusable(_: Request, error: Exception) -> JSONResponse:
     """Without the values, which FastAPI sends back: they may be secrets, or no text that can be encoded."""
     faults = error.errors() if isinstance(error, RequestValidationError) else []
-    return JSONResponse({"detail": [{name: fault[name] for name in ("loc", "msg", "type")} for fault in faults]}, 422)
+    said = [fault | {"msg": fault["msg"].removeprefix("Value error, ")} for fault in faults]
+    return JSONResponse({"detail": [{name: fault[name] for name in ("loc", "msg", "type")} for fault in said]}, 422)
 
 
 async def _no_store(_: Request, error: Exception) -> JSONResponse:
