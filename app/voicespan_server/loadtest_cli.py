@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from voicespan_server.call_cli import DEFAULT_URL, ApiKey, VoiceUrl
-from voicespan_server.terminal import err, say
+from voicespan_server.terminal import counted, err, say
 
 if TYPE_CHECKING:
     from voicespan_server.loadtest import Level, Plan, Report, Summary
@@ -130,7 +130,7 @@ def _verdict(report: Report) -> str:
     told = ", ".join(f"{count} {code}" for code, count in sorted(last.errors.items()))
     errors = f" (errors: {told})" if told else ""
     if report.knee is None:
-        return f"{report.levels[0].calls} calls did not hold: {'; '.join(last.faults)}{errors}"
+        return f"{counted(report.levels[0].calls, 'call')} did not hold: {'; '.join(last.faults)}{errors}"
     if last.faults:
-        return f"knee: {report.knee} calls held, {last.calls} did not: {'; '.join(last.faults)}{errors}"
-    return f"{report.knee} calls held{errors}"
+        return f"knee: {counted(report.knee, 'call')} held, {last.calls} did not: {'; '.join(last.faults)}{errors}"
+    return f"{counted(report.knee, 'call')} held{errors}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from voicespan_server.terminal import say
+from voicespan_server.terminal import counted, say
 from voicespan_server.traces_cli import AsJson, local_time, store_path
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def status(as_json: AsJson = False) -> None:
     else:
         processes = "1 process" if found.processes == 1 else f"{found.processes} processes"
         say(f"{found.path}: {_size(found.size_bytes)}, open in {processes}")
-        say(f"{found.open_sessions} sessions going on, or left behind by a process that died")
+        say(f"{counted(found.open_sessions, 'session')} going on, or left behind by a process that died")
         for signal in found.signals:
             age = signal.oldest_queued_age_s
             since = "" if age is None else f", the oldest for {age:.0f} s"
@@ -79,7 +79,7 @@ def replay(
     if as_json:
         print(json.dumps({"queued": count}))
     else:
-        say(f"{count} records are queued again")
+        say(f"queued again: {counted(count, 'record')}")
 
 
 @store.command()
@@ -101,7 +101,8 @@ def prune(
     if as_json:
         print(json.dumps(asdict(found)))
         return
-    say(f"{found.records} records deleted: {_size(found.size_before_bytes)} -> {_size(found.size_after_bytes)}")
+    sizes = f"{_size(found.size_before_bytes)} -> {_size(found.size_after_bytes)}"
+    say(f"{counted(found.records, 'record')} deleted: {sizes}")
     if found.forgotten_rejections:
         say(f"{found.forgotten_rejections} refusals forgotten")
     if found.waiting:

@@ -40,6 +40,11 @@ def say(line: str) -> None:
     out().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def counted(number: object, what: str) -> str:
+    """`1 turn`, `2 turns`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def write_no_more() -> None:
     """What standard output still holds goes nowhere: it would be tried again at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

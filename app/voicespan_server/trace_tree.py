@@ -11,6 +11,7 @@ from rich.tree import Tree
 
 from voicespan import conventions as c
 from voicespan.sdk.reading import StoredSpan
+from voicespan_server.terminal import counted
 
 MAX_QUOTE = 90
 
@@ -127,11 +128,6 @@ def _messages(span: StoredSpan, name: str) -> list[dict[str, str]]:
 
 def _cut(text: str) -> str:
     return text if len(text) <= MAX_QUOTE else text[: MAX_QUOTE - 1] + "…"
-
-
-def counted(number: object, what: str) -> str:
-    """`1 turn`, `2 turns`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _cost(usd: float) -> str:

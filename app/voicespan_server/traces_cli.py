@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from voicespan_server.terminal import complain, out, say
+from voicespan_server.terminal import complain, counted, out, say
 
 traces = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Traces in the local store.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -24,7 +24,6 @@ def list_traces(
 ) -> None:
     """List the latest traces."""
     from voicespan.sdk.reading import reader
-    from voicespan_server.trace_tree import counted
 
     with reader(store_path()) as stored:
         found = stored.latest(limit)

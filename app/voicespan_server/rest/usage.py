@@ -42,4 +42,5 @@ async def get_usage(
             )
 
     rows = await asyncio.to_thread(read)
-    return UsageReport(usage=rows, cost_usd=sum(row.cost_usd or 0.0 for row in rows if not row.simulated))
+    spent_usd = sum(row.cost_usd or 0.0 for row in rows if not row.simulated)
+    return UsageReport(usage=rows, cost_usd=round(spent_usd, 12))

@@ -184,8 +184,7 @@ class SessionReader:
         """Sums by what is asked for, simulated calls apart. Days are of UTC, `YYYY-MM-DD`, both included."""
         columns = [_DIMENSIONS[each] if each in by else "NULL" for each in ("day", "model", "key")]
         rows = self._database.execute(
-            f"SELECT {', '.join(columns)}, coalesce(backend, '') = ?, count(DISTINCT session_id), sum(turns),"
-            " sum(input_audio_s), sum(output_audio_s), sum(input_tokens), sum(output_tokens), sum(cost_usd)"
+            f"SELECT {', '.join(columns)}, coalesce(backend, '') = ?, count(DISTINCT session_id), sum(turns), {_SUMS}"
             f" FROM sessions WHERE {_DIMENSIONS['day']} BETWEEN coalesce(?, '') AND coalesce(?, '9999')"
             " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
             (SIMULATOR, since, until),
@@ -202,9 +201,13 @@ class SessionReader:
         return [StoredBill(*row) for row in rows]
 
 
+# Without the digits that adding floats makes up: see `totals`.
+_SUMS = (
+    "round(sum(input_audio_s), 6), round(sum(output_audio_s), 6), sum(input_tokens), sum(output_tokens),"
+    " round(sum(cost_usd), 12)"
+)
 _SUMMED = (
     "SELECT session_id, max(user_id), max(key_id), max(model), max(backend), min(start_ns), max(end_ns),"
-    " sum(kind = 'voice'), sum(kind = 'text'), sum(turns), sum(tool_calls), sum(interruptions),"
-    " sum(input_audio_s), sum(output_audio_s), sum(input_tokens), sum(output_tokens), sum(cost_usd), max(error_type)"
-    " FROM sessions"
+    f" sum(kind = 'voice'), sum(kind = 'text'), sum(turns), sum(tool_calls), sum(interruptions), {_SUMS},"
+    " max(error_type) FROM sessions"
 )

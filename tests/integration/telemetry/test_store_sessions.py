@@ -105,6 +105,16 @@ def test_usage_is_told_by_day_model_and_key_and_simulated_calls_apart(store: Sto
         assert len(sessions.bills(0, 0, simulated_too=True)) == 3
 
 
+def test_sums_have_no_digits_that_adding_makes_up(store: Store) -> None:
+    for _ in range(3):
+        tell(store, "s-1", backend="gemini")
+    [found] = listed(store)
+    with sessions_of(store) as sessions:
+        [used] = sessions.usage((), None, None)
+    for summed in (found, used):
+        assert (summed.cost_usd, summed.output_audio_s) == (0.00312, round(summed.output_audio_s, 6))
+
+
 def test_a_session_whose_process_died_is_listed_too(path: Path, store: Store) -> None:
     tell(store, "s-dead", CALL.removesuffix(" BYE"), user_id="u-1")
     store._owner.release()  # as the system does for a process that was killed
