@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx2
 from fastapi import APIRouter, HTTPException
 from google.auth.exceptions import GoogleAuthError
@@ -19,7 +21,7 @@ router = APIRouter(tags=["chat"], responses=GUARDED)
     "/v1/chat",
     responses=problems(
         s429="a limit or a budget of the key's is met, or the model's quota is used up",
-        s503="the server has no room for more",
+        s503="the server has no room for more, or is stopping",
         s502="the model refused, or cannot be reached",
         s504="the model did not answer in time",
     ),
@@ -46,3 +48,5 @@ async def post_chat(request: ChatRequest, server: TheServer, caller: TheCaller) 
         raise HTTPException(504, "the model did not answer in time") from error
     except (OSError, httpx2.HTTPError, GoogleAuthError) as error:
         raise HTTPException(502, f"the model cannot be reached: {type(error).__name__}") from error
+    except asyncio.CancelledError:  # uvicorn's, some seconds after it was told to stop
+        raise HTTPException(503, "the server is stopping") from None

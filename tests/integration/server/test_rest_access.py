@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -78,6 +79,24 @@ async def test_a_field_that_there_is_not_is_refused_by_name(keyed: Api, path: st
     answer = await keyed.client.post(path, headers=AS_ALICE, json=body)
     assert answer.status_code == 422
     assert [fault["loc"] for fault in answer.json()["detail"]] == [["body", list(body)[-1]]]
+
+
+async def test_a_question_that_a_stopping_server_cannot_wait_for_is_told_so(
+    keyed: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = asyncio.Event()
+
+    async def never(*_: object, **__: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("voicespan_server.rest.chat.chat", never)
+    async with running(keyed.app) as (port, server), httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        answer = asyncio.create_task(client.post("/v1/chat", headers=AS_ALICE, json={"message": "hello"}))
+        await asked.wait()
+        server.should_exit = True
+        assert ((await answer).status_code, (await answer).json()) == (503, {"detail": "the server is stopping"})
+    assert "Traceback" not in caplog.text
 
 
 async def test_the_openapi_says_how_to_show_a_key_and_what_each_route_answers(keyed: Api) -> None:
