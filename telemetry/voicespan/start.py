@@ -52,9 +52,9 @@ def start_session(
     """Begin a session: its span is open from here on, until `close`.
 
     It belongs to `identity`, else to the `session_context` that it is started in, else to a new one; what answers is by
-    default `settings.backend`. `parent` is by
-    default as `settings.session_parent` says; `settings` and `capture` are by default the environment's, `providers`
-    the global ones. A model by name is priced by its list price, where the extra `cost` is installed.
+    default `settings.backend`. `parent` is by default as `settings.session_parent` says; `settings` and `capture` are
+    by default the environment's, `providers` the global ones. `input_rate_hz` is that of the user's audio, 16-bit mono.
+    A model by name is priced by its list price, where the extra `cost` is installed.
 
     Raises:
         TypeError: a model, an identity or a parent that is none, such as an id alone, or a span and not its context.
