@@ -35,6 +35,7 @@ def read_environment() -> None:
         SettingsError: `.env` or a secret's file cannot be read, or OpenTelemetry could not be imported with a value.
     """
     read_dotenv()
+    _strip_settings()
     _read_secret_files()
     _spare_this_machine_the_proxy()
     _check_limits()
@@ -52,8 +53,15 @@ def read_dotenv() -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{Path('.env').absolute()} cannot be read: {_reason(error)}") from None
     for name, value in found.items():
-        if value and not os.environ.get(name):
+        if value and not os.environ.get(name, "").strip():
             os.environ[name] = value
+
+
+def _strip_settings() -> None:
+    """The space around a value is none of it, and nothing but space is no value: pydantic strips text alone."""
+    for name, value in list(os.environ.items()):
+        if name.startswith("VOICESPAN_"):
+            os.environ[name] = value.strip()
 
 
 def _read_secret_files() -> None:

@@ -96,6 +96,26 @@ def test_an_address_of_ipv6_stands_in_brackets() -> None:
     assert load_settings(host="::1", port=8000).address == "http://[::1]:8000"
 
 
+def test_nor_is_it_of_a_value_that_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("VOICESPAN_STORE=off\nVOICESPAN_VOICE=Kore\n")
+    for name, value in {
+        "BACKEND": " simulator ",
+        "MAX_SESSIONS": " auto ",
+        "TRACE_SCOPE": " turn",
+        "BUDGET_SIMULATED": " true ",
+        "DAY_BUDGET_USD": " ",
+        "PRICES": " ",
+        "STORE": " ",
+    }.items():
+        monkeypatch.setenv(f"VOICESPAN_{name}", value)
+    monkeypatch.setenv("VOICESPAN_VOICE", "")
+    read_environment()
+    found = load_settings()
+    assert (found.backend, found.max_sessions, found.trace_scope) == ("simulator", "auto", "turn")
+    assert (found.budget_simulated, found.day_budget_usd, found.prices) == (True, None, {})
+    assert (found.store, found.voice) == ("off", "Kore")
+
+
 def test_space_around_a_value_is_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "AIza-test\n")
     monkeypatch.setenv("VOICESPAN_HOST", "127.0.0.1 ")
