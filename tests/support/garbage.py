@@ -14,8 +14,7 @@ _OURS = ("voicespan", "voicespan_server")
 def garbage() -> Iterator[Counter[str]]:
     """After the block: how many of our own objects became unreachable in it without being freed, by type."""
     found: Counter[str] = Counter()
-    gc.collect()
-    gc.freeze()  # what there is already need not be looked through again
+    gc.freeze()  # what there is already need not be looked through
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:

@@ -184,10 +184,11 @@ def test_a_long_conversation_is_cut_at_its_beginning_and_says_so() -> None:
     for event, _ in events(story):
         session.feed(ev.UserText("x" * 9_000) if isinstance(event, ev.UserText) else event)
     session.close(Close(1000, "bye", "client"))
-    for span in recorder.spans():
+    spans = recorder.spans()
+    for span in spans:
         for name, value in span.attributes.items():
             assert len(str(value)) < 300_000, f"{span.name} {name}"
-    whole = named(recorder.spans(), "WebSocket Session")
+    whole = named(spans, "WebSocket Session")
     said = json.loads(str(whole.attributes["langfuse.observation.input"]))
     assert said[0] == {"role": "system", "content": "Be brief."}
     assert said[-1]["left_out"] > 0
