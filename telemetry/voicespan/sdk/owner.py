@@ -6,6 +6,7 @@ import fcntl
 import os
 import uuid
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 
 
@@ -50,7 +51,7 @@ def living_owners(store: Path, but: Path | None = None) -> set[str]:
     """The names of those who hold a lock, `but` this one. Locks that nobody holds are removed."""
     return {
         path.name.removeprefix(f"{store.name}.").removesuffix(".lock")
-        for path in store.parent.glob(f"{store.name}.*.lock")
+        for path in store.parent.glob(f"{escape(store.name)}.*.lock")
         if path != but and _is_held(path)
     }
 

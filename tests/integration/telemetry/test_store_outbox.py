@@ -59,7 +59,9 @@ def test_unsent_spans_of_a_process_that_is_gone_are_adopted(path: Path) -> None:
     second.close()
 
 
-def test_unsent_spans_of_a_process_that_lives_are_left_to_it(path: Path) -> None:
+@pytest.mark.parametrize("name", ["calls.db", "calls [1] *?.db"])
+def test_unsent_spans_of_a_process_that_lives_are_left_to_it(path: Path, name: str) -> None:
+    path = path.with_name(name)
     program = f"""
     import sys
     from pathlib import Path
