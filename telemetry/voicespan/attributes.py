@@ -133,7 +133,7 @@ def inference(record: TurnRecord, part: GenerationRecord, model: Model, *, last:
     bill = Bill(part.usage) if part.usage else None
     found = request(model) | response(record, model, output_type_of(record), bill)
     found |= {c.OPERATION_NAME: c.OPERATION_REALTIME, c.TURN_GENERATIONS: 1}
-    return found if last else found | {c.FINISH_REASONS: ["tool_call"]}
+    return found if last else found | {c.FINISH_REASONS: [msg.TOOL_CALL]}
 
 
 def turn(record: TurnRecord, input_audio_s: float) -> Attributes:
@@ -277,7 +277,10 @@ def finish_reason(record: TurnRecord) -> str:
         return record.finish_reason.lower()
     if record.interruption_cause is InterruptionCause.SPEECH:
         return "interrupted"
-    return "stop" if record.end_reason is EndReason.COMPLETED else str(record.end_reason)
+    if record.end_reason is not EndReason.COMPLETED:
+        return str(record.end_reason)
+    only_called = record.tools and not record.model_text and not record.output_audio_s
+    return msg.TOOL_CALL if only_called else "stop"
 
 
 def billed(bill: Bill | None, model: Model) -> Attributes:

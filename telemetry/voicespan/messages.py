@@ -20,6 +20,10 @@ MAX_MESSAGES = 200
 MAX_LIST = 256_000
 
 
+# Why a message of the model's ended that calls tools.
+TOOL_CALL = "tool_call"
+
+
 @dataclass(frozen=True, slots=True)
 class Called:
     """A tool call in a message; `arguments` is JSON."""
@@ -141,7 +145,7 @@ def parts(messages: Iterable[Message], finish_reason: str | None = None) -> str:
             {
                 "role": message.role,
                 "parts": _parts(message),
-                **({"finish_reason": finish_reason} if finish_reason else {}),
+                **({"finish_reason": TOOL_CALL if message.tool_calls else finish_reason} if finish_reason else {}),
             }
             for message in messages
         ]

@@ -23,7 +23,6 @@ from truth.timing import end_of, endpointing_of, heard_of, model_time, start_aft
 from voicespan_simulator.deeds import (
     AnswerDeed,
     CallDeed,
-    CompleteDeed,
     ConnectionDeed,
     ExchangeDeed,
     TurnDeed,
@@ -101,7 +100,7 @@ def _turn(index: int, connection: ConnectionDeed, exchange: ExchangeDeed, number
         cause=cause,
         stall_kind=stall,
         error_type=error,
-        finish_reason=_finish_reason(deed.completes, reason, cause),
+        finish_reason=_finish_reason(deed, reason, cause),
         generations=len(deed.generations),
         usage=total_of(map(buckets, usage)) if usage else None,
         provider_total=sum(tokens_in(report, "totalTokenCount") for report in usage) if usage else None,
@@ -198,10 +197,12 @@ def _stall(connection: ConnectionDeed, user: UserDeed, deed: TurnDeed, answers: 
     return "no_generation" if user.how == "spoken" and user.words else "no_answer"
 
 
-def _finish_reason(completes: list[CompleteDeed], reason: str, cause: str | None) -> str | NotSaid:
-    if completes and completes[-1].reason:
-        return completes[-1].reason.lower()
-    return "stop" if reason == "completed" else "interrupted" if cause == "speech" else NOT_SAID
+def _finish_reason(deed: TurnDeed, reason: str, cause: str | None) -> str | NotSaid:
+    if deed.completes and deed.completes[-1].reason:
+        return deed.completes[-1].reason.lower()
+    if reason == "completed":
+        return "stop" if deed.words or deed.audio_ms or not deed.calls else "tool_call"
+    return "interrupted" if cause == "speech" else NOT_SAID
 
 
 def _tool(call: CallDeed, connection: ConnectionDeed, turn: int) -> Tool:

@@ -246,3 +246,11 @@ def test_a_span_that_asks_a_model_says_which_from_its_start(*, generation_spans:
     recorder.provider.add_span_processor(Seeing())
     tell("cc A GC U TC BYE", recorder=recorder, shape=TraceShape(generation_spans=generation_spans))
     assert {name for name, known in at_start.items() if known >= ASKED} == {asks}
+
+
+@pytest.mark.parametrize(("says", "reasons"), [("A T", ["tool_call", "stop"]), ("", ["tool_call"])])
+def test_a_message_that_calls_a_tool_ended_for_that(says: str, reasons: list[str]) -> None:
+    turn = named(tell(f"cc CALL1 RESP1 {says} U TC BYE"), "Turn 1").attributes
+    messages = json.loads(str(turn["gen_ai.output.messages"]))
+    assert [message["finish_reason"] for message in messages] == reasons
+    assert turn["gen_ai.response.finish_reasons"] == reasons[-1:]
