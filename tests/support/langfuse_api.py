@@ -90,9 +90,9 @@ class LangfuseApi:
         if self.project.serves(address.path):
             return self.project.respond(request)
         if request.method != "GET":
-            return _json(405, {"message": "Method not allowed"})
+            return Response.json(405, {"message": "Method not allowed"})
         if GONE.fullmatch(address.path) or address.path == SCORES:
-            return _json(404, {"message": f"{address.path} is not available in events_only mode"})
+            return Response.json(404, {"message": f"{address.path} is not available in events_only mode"})
         routes: dict[str, Callable[[dict[str, str]], dict[str, Any]]] = {
             "/api/public/health": lambda _: {"status": "OK", "version": VERSION},
             "/api/public/projects": lambda _: {"data": [_PROJECT]},
@@ -102,11 +102,11 @@ class LangfuseApi:
         }
         route = routes.get(address.path)
         if route is None:
-            return _json(404, {"message": "Not Found"})
+            return Response.json(404, {"message": "Not Found"})
         try:
-            return _json(200, route(query))
+            return Response.json(200, route(query))
         except BadQueryError as error:
-            return _json(400, {"message": "Invalid request data", "error": str(error)})
+            return Response.json(400, {"message": "Invalid request data", "error": str(error)})
 
     def _readable(self) -> list[Row]:
         until = time.monotonic() - self.readable_after_s
@@ -151,7 +151,7 @@ class LangfuseApi:
     def _post_scores(self, body: bytes) -> Response:
         posted = json.loads(body)
         if not isinstance(posted, list):
-            return _json(400, {"message": "Invalid request data", "error": "a list of scores is expected"})
+            return Response.json(400, {"message": "Invalid request data", "error": "a list of scores is expected"})
         now, errors = datetime.now(UTC), []
         for each in posted:
             try:
@@ -161,8 +161,10 @@ class LangfuseApi:
             else:
                 self._scores[score.key] = (time.monotonic(), score)
         if errors:
-            return _json(207, {"accepted": len(posted) - len(errors), "rejected": len(errors), "errors": errors})
-        return _json(202, {"message": "Accepted"})
+            return Response.json(
+                207, {"accepted": len(posted) - len(errors), "rejected": len(errors), "errors": errors}
+            )
+        return Response.json(202, {"message": "Accepted"})
 
     def _get_scores(self, query: dict[str, str]) -> dict[str, Any]:
         limit = _limit(query, 50, 100)
@@ -340,7 +342,3 @@ def _iso(at_ms: int) -> str:
 
 def _millis(said: str) -> float:
     return datetime.fromisoformat(said).timestamp() * 1000
-
-
-def _json(status: int, body: object) -> Response:
-    return Response(status, json.dumps(body).encode())

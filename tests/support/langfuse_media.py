@@ -55,7 +55,7 @@ class LangfuseMedia:
         """POST: a place for a file, or none where it is there."""
         posted = json.loads(request.body)
         if fault := _fault(posted):
-            return _json(400, {"message": "Invalid request data", "error": fault})
+            return Response.json(400, {"message": "Invalid request data", "error": fault})
         sha256 = str(posted["sha256Hash"])
         media_id = sha256.replace("+", "-").replace("/", "_")[:22]
         made = Medium(media_id, sha256, posted["contentType"], posted["contentLength"])
@@ -65,16 +65,16 @@ class LangfuseMedia:
             medium.links.append(link)
         signed = urlencode({"X-Amz-Signature": f"of-{media_id}", "X-Amz-Expires": 3600})
         url = f"http://{request.headers['host']}{STORAGE}{media_id}.wav?{signed}"
-        return _json(201, {"mediaId": media_id, "uploadUrl": None if medium.playable else url})
+        return Response.json(201, {"mediaId": media_id, "uploadUrl": None if medium.playable else url})
 
     def report(self, request: Request) -> Response:
         """PATCH: what became of putting it."""
         medium = self._media.get(request.path.removeprefix(MEDIA + "/"))
         said = json.loads(request.body)
         if medium is None:
-            return _json(404, {"message": "Media asset not found"})
+            return Response.json(404, {"message": "Media asset not found"})
         if not isinstance(said.get("uploadedAt"), str) or not isinstance(said.get("uploadHttpStatus"), int):
-            return _json(400, {"message": "Invalid request data"})
+            return Response.json(400, {"message": "Invalid request data"})
         medium.reported.append((said["uploadHttpStatus"], said.get("uploadHttpError")))
         self.reports.add([medium])
         return Response(200)
@@ -110,10 +110,6 @@ def _fault(posted: Any) -> str | None:
     if not re.fullmatch(r"[A-Za-z0-9+/=]{44}", str(posted.get("sha256Hash"))):
         return "sha256Hash: must be a 44 character base64 encoded SHA-256 hash"
     return None if posted.get("field") in FIELDS else "field: unknown"
-
-
-def _json(status: int, body: object) -> Response:
-    return Response(status, json.dumps(body).encode())
 
 
 def _xml(status: int, code: str) -> Response:

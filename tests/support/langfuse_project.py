@@ -80,15 +80,15 @@ class LangfuseProject:
         try:
             match request.method:
                 case "GET" if not id_:
-                    return _json(200, self._page(there, dict(parse_qsl(address.query))))
+                    return Response.json(200, self._page(there, dict(parse_qsl(address.query))))
                 case "POST" if not id_:
                     id_ = f"{base.rsplit('/', 1)[1]}-{next(self._numbers)}"
                     return self._write(there, id_, checked(json.loads(request.body)))
                 case "PATCH" if id_ in there:
                     return self._write(there, id_, checked({**there[id_], **json.loads(request.body)}))
         except RefusedError as refused:
-            return _json(400, {"message": "Invalid request data", "error": str(refused)})
-        return _json(404, {"message": "Not Found"})
+            return Response.json(400, {"message": "Invalid request data", "error": str(refused)})
+        return Response.json(404, {"message": "Not Found"})
 
     def _page(self, there: dict[str, Body], query: Mapping[str, str]) -> Body:
         limit, number = min(int(query.get("limit", "50")), self.page_size), int(query.get("page", "1"))
@@ -100,7 +100,7 @@ class LangfuseProject:
         now = datetime.now(UTC).isoformat()
         there[id_] = {"createdAt": now, **there.pop(id_, {}), **body, "id": id_, "updatedAt": now}
         self.writes += 1
-        return _json(200, there[id_])
+        return Response.json(200, there[id_])
 
     def _dashboard(self, body: Body) -> Body:
         tiles = body.get("definition", {}).get("widgets", [])
@@ -137,7 +137,3 @@ def _widget(body: Body) -> Body:
 def _demand(held: object, why: str) -> None:
     if not held:
         raise RefusedError(why)
-
-
-def _json(status: int, body: object) -> Response:
-    return Response(status, json.dumps(body).encode())
