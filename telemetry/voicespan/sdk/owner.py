@@ -15,6 +15,8 @@ class Owner:
 
     def __init__(self, store: Path | None) -> None:
         self.name = uuid.uuid4().hex
+        # As SQLite does: whoever knows the file by another name finds the lock.
+        store = store and store.resolve()
         self._store = store
         self._path: Path | None = None
         self._descriptor = -1
@@ -49,6 +51,7 @@ class Owner:
 
 def living_owners(store: Path, but: Path | None = None) -> set[str]:
     """The names of those who hold a lock, `but` this one. Locks that nobody holds are removed."""
+    store = store.resolve()
     return {
         path.name.removeprefix(f"{store.name}.").removesuffix(".lock")
         for path in store.parent.glob(f"{escape(store.name)}.*.lock")

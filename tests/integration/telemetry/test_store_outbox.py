@@ -59,9 +59,12 @@ def test_unsent_spans_of_a_process_that_is_gone_are_adopted(path: Path) -> None:
     second.close()
 
 
-@pytest.mark.parametrize("name", ["calls.db", "calls [1] *?.db"])
-def test_unsent_spans_of_a_process_that_lives_are_left_to_it(path: Path, name: str) -> None:
-    path = path.with_name(name)
+@pytest.mark.parametrize(
+    ("name", "theirs"), [("calls.db",) * 2, ("calls [1] *?.db",) * 2, ("calls.db", "link.db"), ("link.db", "calls.db")]
+)
+def test_unsent_spans_of_a_process_that_lives_are_left_to_it(tmp_path: Path, name: str, theirs: str) -> None:
+    (tmp_path / "link.db").symlink_to("elsewhere.db" if name == theirs else "calls.db")
+    path = tmp_path / name
     program = f"""
     import sys
     from pathlib import Path
@@ -69,7 +72,7 @@ def test_unsent_spans_of_a_process_that_lives_are_left_to_it(path: Path, name: s
     from voicespan.sdk.processors import StoreProcessor
     from voicespan.sdk.signals import Signal
     from voicespan.sdk.store import Store
-    store = Store(Path({str(path)!r}), send=[Signal.TRACES])
+    store = Store(Path({str(tmp_path / theirs)!r}), send=[Signal.TRACES])
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(StoreProcessor(store))
     provider.get_tracer("t").start_span("theirs").end()
