@@ -78,11 +78,9 @@ class SessionSpans:
         self._of_session = identity
         self._identity = identity.attributes()
         self._model = model
-        self._capture = capture
         self._shape = shape or TraceShape()
         self._totals = tot.RunningTotals(model, totals)
         self._recorder = recorder
-        self._conversation = Conversation(instructions, capture) if capture.anywhere else None
         self._estimator = Estimator(model.name, instructions)
         self._connection: Span | None = None
         self._open_spans: dict[int | str, _Open] = {}  # turns by their index, tools by the id of the call
@@ -95,6 +93,10 @@ class SessionSpans:
             start_ns,
             {c.LF_TYPE: "agent", c.ENTRY: True, c.MODEL: model.name},
         )
+        if self._shape.trace_scope == "session" and not self._session.is_recording():
+            capture = replace(capture, on_spans=False)  # nor are the spans inside: no text is prepared for them
+        self._capture = capture
+        self._conversation = Conversation(instructions, capture) if capture.anywhere else None
         self.context = trace.set_span_in_context(self._session, within)
         self._events = SessionEvents(logger, self._session, self.context, self._identity, model)
 

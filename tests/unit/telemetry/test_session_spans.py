@@ -4,7 +4,8 @@ import json
 
 import pytest
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import Span, SpanProcessor
+from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from support import langfuse_contract
 from support.received import render_tree
@@ -254,3 +255,24 @@ def test_a_message_that_calls_a_tool_ended_for_that(says: str, reasons: list[str
     messages = json.loads(str(turn["gen_ai.output.messages"]))
     assert [message["finish_reason"] for message in messages] == reasons
     assert turn["gen_ai.response.finish_reasons"] == reasons[-1:]
+
+
+def test_no_text_is_prepared_for_a_session_that_is_not_sampled() -> None:
+    prepared: list[str] = []
+
+    def masked(text: str) -> str:
+        prepared.append(text)
+        return "masked"
+
+    def told(provider: TracerProvider, *, on_events: bool) -> list[str]:
+        prepared.clear()
+        capture = Capture(on_spans=True, on_events=on_events, redact=masked)
+        session = VoiceSession(IDENTITY, MODEL, tracer=provider.get_tracer("voicespan"), capture=capture)
+        for event, _ in events(CALL):
+            session.feed(event)
+        return prepared
+
+    unsampled = TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)
+    assert not told(unsampled, on_events=False)
+    assert told(unsampled, on_events=True), "log events are sampled by whoever takes them"
+    assert told(TracerProvider(shutdown_on_exit=False), on_events=False)
