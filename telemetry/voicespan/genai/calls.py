@@ -58,8 +58,8 @@ class Call:
 
     def resumed(self) -> None:
         """Another connection goes on with the session."""
-        if self.connection and self.connection.live:
-            self.connection.left(None)
+        if self.connection:
+            self.connection.succeeded()
         self._unschedule()
         self._ended = None
         self.going_away = False

@@ -129,6 +129,14 @@ class Connection:
             if self._call.connection is self:
                 self._call.connection_ended(Close(NORMAL, reason, initiator), None, final=True)
 
+    @guarded(default=None)
+    def succeeded(self) -> None:
+        """Another connection goes on with the session, which goes on."""
+        if self.live:
+            self.live = False
+            self._flush()
+            self._session.feed(ev.Disconnected(Close(NORMAL, "", "server")))
+
     def _lost(self, error: BaseException) -> None:
         close = close_of(error)
         planned = close.code in {NORMAL, GOING_AWAY} or self._call.going_away

@@ -87,12 +87,14 @@ async def test_a_lost_session_goes_on_with_its_handle(wire: Wire, recorder: Reco
     assert named(spans, "Live Connection 2").attributes["voicespan.connection.resumed"] is True
 
 
+@pytest.mark.parametrize("window_s", [10.0, 0.0])
+@pytest.mark.parametrize("announced", [[{"goAway": {"timeLeft": "5s"}}], []], ids=["go away", "unasked"])
 async def test_a_new_connection_may_be_made_before_the_old_one_is_left(
-    wire: Wire, recorder: Recorder, instrument: Instrument
+    wire: Wire, recorder: Recorder, instrument: Instrument, announced: list[object], window_s: float
 ) -> None:
-    instrument()
+    instrument(settings=LiveSettings(resume_window_s=window_s))
     async with client().aio.live.connect(model=MODEL, config=RESUMING) as old:
-        wire.last.push(handle("h-1"), {"goAway": {"timeLeft": "5s"}}, COMPLETE)
+        wire.last.push(handle("h-1"), *announced, COMPLETE)
         await answer(old)
         async with client().aio.live.connect(model=MODEL, config=resuming("h-1")) as new:
             await old.close()
