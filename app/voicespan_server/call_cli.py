@@ -95,11 +95,12 @@ async def _place(
     from voicespan_server.narrator import Narrator
     from voicespan_server.server_messages import TurnCompleted
 
+    narrator = Narrator(out())
     try:
         token = await asyncio.to_thread(rest.session_token) if with_token else None
         async with voice_client.call(url, token=token, microphone=microphone) as running:
             if not as_json:
-                running.listener = Narrator(out())
+                running.listener = narrator
             keeping = asyncio.create_task(_keep_alive(running))
             try:
                 async for line in said:
@@ -114,6 +115,7 @@ async def _place(
             await running.hang_up()
         spans = await asyncio.to_thread(rest.trace, running.trace_id) if trace else []
     finally:
+        narrator.end_line()
         rest.close()
     if as_json:
         from dataclasses import asdict

@@ -36,7 +36,7 @@ class DemoConsole(Console):
         signal.raise_signal(signal.SIGTERM)
 
 
-async def place_call(url: str, console: Console) -> str:
+async def place_call(url: str, narrator: Narrator) -> str:
     """Speak the demo's lines, hang up, and return the trace's id.
 
     Raises:
@@ -44,7 +44,7 @@ async def place_call(url: str, console: Console) -> str:
     """
     lines = [voice_client.read_wav(Path(str(files(__package__) / "demo_audio" / name))) for name in LINES]
     async with voice_client.call(url, user_id="demo-caller") as call:
-        call.listener = Narrator(console)
+        call.listener = narrator
         for line in lines[:2]:
             turn = len(call.of(TurnCompleted))
             await call.say(line)
@@ -104,9 +104,11 @@ async def run(server: Server, uvicorn_server: uvicorn.Server, console: Console, 
 
 async def _demonstrate(url: str, server: Server, console: Console) -> bool:
     console.print("A call with four spoken lines, at real pace:", style="bold")
+    narrator = Narrator(console)
     try:
-        trace_id = await place_call(url, console)
+        trace_id = await place_call(url, narrator)
     except (CallError, OSError, TimeoutError) as error:
+        narrator.end_line()
         console.print(f"[red]the call failed:[/red] {str(error) or type(error).__name__}")
         return False
     console.print()

@@ -32,7 +32,7 @@ class Narrator:
             case Transcript(role=role, text=text) if text:
                 speaker = "you  " if role == "user" else "model"
                 if speaker != self._speaker:
-                    self._end_line()
+                    self.end_line()
                     self._console.print(f"  [dim]{speaker}[/dim] ", end="")
                     self._speaker = speaker
                 self._console.print(text, end="", markup=False, highlight=False)
@@ -49,13 +49,14 @@ class Narrator:
             case Error(message=words):
                 self._line(f"  [red]{escape(words)}[/red]")
             case TurnCompleted() | Goodbye():
-                self._end_line()
+                self.end_line()
 
     def _line(self, text: str) -> None:
-        self._end_line()
+        self.end_line()
         self._console.print(text)
 
-    def _end_line(self) -> None:
+    def end_line(self) -> None:
+        """What comes next stands on a line of its own, also where the call broke off in a sentence."""
         if self._speaker:
             self._console.print()
             self._speaker = ""
