@@ -91,6 +91,7 @@ def serve(
         interpreter.begin()
 
     import uvicorn
+    from uvicorn.config import STARTUP_FAILURE
 
     from voicespan.redaction import without_password
     from voicespan.sdk.endpoint import endpoint_from_environment
@@ -114,7 +115,13 @@ def serve(
 
             worker_processes.serve(uvicorn.Config(APPLICATION, factory=True, workers=workers, **options))
         else:
-            uvicorn.run(APPLICATION, factory=True, **options)
+            config = uvicorn.Config(APPLICATION, factory=True, **options)
+            server = uvicorn.Server(config)
+            with suppress(KeyboardInterrupt):  # uvicorn raises it once more at its end
+                # As with workers: `::` is all addresses, those of IPv4 too, which asyncio would leave out.
+                server.run([config.bind_socket()] if ":" in settings.host else None)
+            if not server.started:
+                raise typer.Exit(STARTUP_FAILURE)
 
 
 @app.command()

@@ -239,6 +239,19 @@ def test_the_effective_settings_have_what_the_command_line_said() -> None:
         assert server.get("/v1/config")["settings"]["port"] == server.port
 
 
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
+def test_all_addresses_of_ipv6_are_those_of_ipv4_too(options: tuple[str, ...]) -> None:
+    import urllib.request
+
+    from support.server import ServerProcess
+
+    if not Path("/proc/net/if_inet6").exists():
+        pytest.skip("there is no IPv6 here")
+    with ServerProcess({"VOICESPAN_HOST": "::", "VOICESPAN_API_KEYS": "a:0123456789abcdef"}, *options) as server:
+        for host in ("127.0.0.1", "[::1]"):
+            assert urllib.request.urlopen(f"http://{host}:{server.port}/readyz", timeout=10).status == 200
+
+
 def test_a_server_takes_as_many_descriptors_as_it_may_have() -> None:
     import resource
 
