@@ -46,9 +46,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What pruning took away, and how much of it was never sent: all, and this owner's own."""
+    """How much of what pruning took away was never sent: all, and this owner's own."""
 
-    records: int
     unsent: int
     own_unsent: dict[Signal, int]
 
@@ -318,8 +317,8 @@ class Tables:
         ).fetchall()
         unsent = self.database.execute("DELETE FROM outbox WHERE record <= ? AND rejected IS NULL", (limit,)).rowcount
         self.database.execute("DELETE FROM outbox WHERE record <= ?", (limit,))
-        records = self.database.execute("DELETE FROM records WHERE id <= ?", (limit,)).rowcount
-        return Dropped(records, unsent, {Signal(signal): count for signal, count in own})
+        self.database.execute("DELETE FROM records WHERE id <= ?", (limit,))
+        return Dropped(unsent, {Signal(signal): count for signal, count in own})
 
     def used_bytes(self) -> int:
         """The size of the content, without pages that are free again."""
