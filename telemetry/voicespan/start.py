@@ -109,7 +109,14 @@ def in_tool(session: VoiceSession | None, call_id: str | None) -> Iterator[None]
 _made: dict[int, tuple[MeterProvider, Metrics]] = {}
 
 
-def _metrics_of(provider: MeterProvider) -> Metrics:
+def inert(provider: object) -> bool:
+    """Whether a provider is the API's own, which does nothing."""
+    return type(provider).__module__.split(".")[:2] in (["opentelemetry", "trace"], ["opentelemetry", "metrics"])
+
+
+def _metrics_of(provider: MeterProvider) -> Metrics | None:
+    if inert(provider):
+        return None  # what is made of it would be made once more of the one that the program sets later
     found = _made.get(id(provider))
     if found is None:
         found = _made[id(provider)] = (provider, Metrics(provider.get_meter(c.SCOPE, VERSION)))

@@ -18,7 +18,7 @@ from voicespan.genai.setup import ApiClient, Setup, model_of, setup_of
 from voicespan.guard import guarded
 from voicespan.identity import Identity
 from voicespan.live_settings import LiveSettings
-from voicespan.start import Providers, start_session
+from voicespan.start import Providers, inert, start_session
 
 _UNWATCHED: Connection | None = None
 
@@ -74,9 +74,4 @@ class Program:
             return False
         tracers = self.providers.tracer or trace.get_tracer_provider()
         meters = self.providers.meter or metrics.get_meter_provider()
-        return not (_inert(tracers) and _inert(meters))
-
-
-def _inert(provider: object) -> bool:
-    """Whether a provider is the API's own, which does nothing."""
-    return type(provider).__module__.split(".")[:2] in (["opentelemetry", "trace"], ["opentelemetry", "metrics"])
+        return not (inert(tracers) and inert(meters))

@@ -1,9 +1,13 @@
 """Sessions that a program begins itself."""
 
 from array import array
+from dataclasses import replace
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.util._once import Once
 
 from support.received import render_tree
 from support.simulated_call import tone
@@ -272,3 +276,26 @@ def test_what_is_no_model_price_or_parent_is_refused() -> None:
         Model(5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="parent must be an opentelemetry Context, got NonRecordingSpan"):
         start_session("any", parent=trace.INVALID_SPAN)  # type: ignore[arg-type]
+
+
+def test_sessions_before_the_program_set_its_meter_provider_do_not_stop_its_counts(
+    providers: Providers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def turn(by: Providers) -> None:
+        session = start_session("any", providers=by)
+        session.feed(ev.ModelText("Hi"))
+        session.feed(ev.TurnComplete())
+        session.close(Close(1000))
+
+    by_default = replace(providers, meter=None)
+    reader = InMemoryMetricReader()
+    monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER", None)
+    monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER_SET_ONCE", Once())
+    turn(by_default)
+    metrics.set_meter_provider(MeterProvider([reader], shutdown_on_exit=False))
+    turn(by_default)
+    turn(by_default)
+    data = reader.get_metrics_data()
+    assert data
+    found = {m.name: m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
+    assert [getattr(point, "value", None) for point in found["voicespan.turns"].data.data_points] == [2]
