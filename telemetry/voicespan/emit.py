@@ -81,7 +81,7 @@ class SessionSpans:
         self._shape = shape or TraceShape()
         self._totals = tot.RunningTotals(model, totals)
         self._recorder = recorder
-        self._estimator = Estimator(model.name, instructions)
+        self._estimator = Estimator(model.name, instructions, model.provider)
         self._connection: Span | None = None
         self._open_spans: dict[int | str, _Open] = {}  # turns by their index, tools by the id of the call
         self._trace_bytes = 0

@@ -54,15 +54,19 @@ class Bill(NamedTuple):
 
 
 class Estimator:
-    """One session's. Tell it every turn, in order; `instructions` is what the setup said, in letters."""
+    """One session's. Tell it every turn, in order; `instructions` is what the setup said, in letters.
+
+    Of another provider than Google nothing is estimated: how it counts was not read off anything.
+    """
 
     __slots__ = ("_billed", "_context_audio", "_context_text", "_prompt")
 
-    def __init__(self, model: str, instructions: str) -> None:
-        self._prompt = next((prompt for name, prompt in PROMPTS.items() if model.startswith(name)), Prompt())
+    def __init__(self, model: str, instructions: str, provider: str = "gcp.gemini") -> None:
+        prompt = next((prompt for name, prompt in PROMPTS.items() if model.startswith(name)), Prompt())
+        self._prompt = prompt if provider.startswith("gcp.") else None
         # What the next prompt holds of the conversation, in tokens.
-        self._context_text = self._prompt.text + len(instructions) // LETTERS_PER_TEXT_TOKEN
-        self._context_audio = self._prompt.audio
+        self._context_text = prompt.text + len(instructions) // LETTERS_PER_TEXT_TOKEN
+        self._context_audio = prompt.audio
         self._billed = False
 
     def turn(self, record: TurnRecord) -> Bill | None:
@@ -72,7 +76,9 @@ class Estimator:
             return None
         calls = self._calls(record)
         if usage is None:
-            usage = self._estimate(record, calls)
+            if self._prompt is None:
+                return None
+            usage = self._estimate(record, calls, self._prompt)
         read = usage.input_tokens
         bill = Bill(usage, self._rebilled(read, calls), estimated=record.usage is None)
         # The next prompt is this one and the answer, which comes back as text.
@@ -90,11 +96,11 @@ class Estimator:
         before = self._context_text + self._context_audio if self._billed else 0
         return min(read, before + read * (calls - 1) // calls)
 
-    def _estimate(self, record: TurnRecord, calls: int) -> Usage:
+    def _estimate(self, record: TurnRecord, calls: int, prompt: Prompt) -> Usage:
         letters = len(record.user_text)
         spoken = round(letters * SPEECH_TOKENS_PER_LETTER) if record.spoken_input else 0
         written = 0 if record.spoken_input else letters // LETTERS_PER_TEXT_TOKEN
-        in_audio = spoken if self._prompt.hears_audio else 0
+        in_audio = spoken if prompt.hears_audio else 0
         audio = round(record.output_audio_s * AUDIO_TOKENS_PER_S)
         return Usage(
             input_text=(self._context_text + written + spoken - in_audio) * calls,
@@ -106,4 +112,4 @@ class Estimator:
 
     def _calls(self, record: TurnRecord) -> int:
         """How often the prompt was billed in the turn."""
-        return max(1, record.generations) if self._prompt.sums_calls and record.tools else 1
+        return max(1, record.generations) if self._prompt and self._prompt.sums_calls and record.tools else 1

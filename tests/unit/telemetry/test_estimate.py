@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -92,8 +93,6 @@ def test_a_sessions_cost_is_within_a_tenth_when_its_last_report_is_withheld(
 
 
 def test_a_turn_that_the_model_had_no_part_in_has_no_estimate() -> None:
-    from dataclasses import replace
-
     silent = replace(turn(Usage()), usage=None, generations=0)
     assert Estimator("gemini-3.8-live", "").turn(silent) is None
 
@@ -128,3 +127,12 @@ def test_what_a_turn_reads_again_is_told_apart_from_what_is_new() -> None:
     assert (first.fresh_input_tokens, first.rebilled_input_tokens) == (1185, 0)
     assert (second.fresh_input_tokens, second.rebilled_input_tokens) == (1251 - 1229, 1229)
     assert (compressed.fresh_input_tokens, compressed.rebilled_input_tokens) == (0, 400)
+
+
+def test_of_another_provider_nothing_is_estimated() -> None:
+    estimator = Estimator("gpt-realtime", "", "openai")
+    reported = estimator.turn(turn(Usage(input_text=100, output_audio=50)))
+    assert reported == Bill(Usage(input_text=100, output_audio=50), 0)
+    assert estimator.turn(replace(turn(Usage(output_audio=50)), usage=None)) is None
+    again = estimator.turn(turn(Usage(input_text=200, output_audio=50)))
+    assert again == Bill(Usage(input_text=200, output_audio=50), 150)
