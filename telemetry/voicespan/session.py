@@ -179,6 +179,7 @@ class VoiceSession:
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the call goes on
             report(error)
 
+    @guarded(default=None)
     def audio_not_sent(self, size_bytes: int) -> None:
         """So much of what `audio_sent` was told never left: it is no audio sent, though the user may have said it."""
         self._recent.take_back(size_bytes)

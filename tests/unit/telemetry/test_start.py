@@ -299,3 +299,15 @@ def test_sessions_before_the_program_set_its_meter_provider_do_not_stop_its_coun
     assert data
     found = {m.name: m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
     assert [getattr(point, "value", None) for point in found["voicespan.turns"].data.data_points] == [2]
+
+
+def test_audio_that_could_not_be_sent_is_taken_back(recorder: Recorder, providers: Providers) -> None:
+    session = start_session("any", providers=providers)
+    for seconds in (1.0, 2.0):  # of which half a second at a time is thinned out
+        frame = bytes(int(32_000 * seconds))
+        session.audio_sent(frame)
+    session.audio_not_sent(len(frame))
+    session.input_rate(8_000)
+    session.audio_sent(bytes(16_000))
+    session.close(Close(1000))
+    assert named(recorder.spans(), "WebSocket Session").attributes["voicespan.session.input_audio_duration"] == 2.0
