@@ -16,6 +16,7 @@ from voicespan.guard import guarded
 from voicespan.recording import Recordings
 from voicespan.sdk.pipeline import Pipeline
 from voicespan.sdk.scores import Scores
+from voicespan.sdk.signals import Signal
 from voicespan.session_scores import Outcomes, Score, score_environment, session_scores
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Telemetry:
             capture,
             Metrics(pipeline.meter_provider.get_meter(c.SCOPE)),
             Scores(pipeline.store),
-            pipeline.scores is not None,
+            Signal.SCORES in pipeline.endpoints,
             score_environment(str(environment)) if environment else None,
             _recordings(pipeline, capture) if record else None,
         )

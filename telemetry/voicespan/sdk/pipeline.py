@@ -23,7 +23,7 @@ from voicespan.sdk.endpoint import Endpoint, EndpointError, endpoint_from_enviro
 from voicespan.sdk.langfuse_endpoint import langfuse_endpoint
 from voicespan.sdk.media import Media
 from voicespan.sdk.processors import IdentityLogProcessor, IdentityProcessor, StoreLogProcessor, StoreProcessor
-from voicespan.sdk.scores import Scores, scores_endpoint
+from voicespan.sdk.scores import scores_endpoint
 from voicespan.sdk.self_metrics import observe
 from voicespan.sdk.sender import Sender
 from voicespan.sdk.series_start import SeriesStart
@@ -40,15 +40,14 @@ logger = logging.getLogger(__name__)
 class Pipeline:
     """What `configure` built. Where metrics go nowhere, `meter_provider` is one that measures nothing.
 
-    `endpoints` says where each signal is sent; one that is not in it only goes to the store. `scores` and `media`
-    are None where no Langfuse keys are set.
+    `endpoints` says where each signal is sent; one that is not in it only goes to the store. `media` is None where no
+    Langfuse keys are set.
     """
 
     tracer_provider: TracerProvider
     meter_provider: metrics.MeterProvider
     logger_provider: LoggerProvider
     store: Store
-    scores: Scores | None
     media: Media | None
     senders: Mapping[Signal, Sender]
     endpoints: Mapping[Signal, Endpoint]
@@ -130,9 +129,8 @@ def configure(
         metrics.set_meter_provider(meter_provider)
         _logs.set_logger_provider(logger_provider)
     observe(meter_provider.get_meter(c.SCOPE), store, senders)
-    scores = Scores(store) if Signal.SCORES in endpoints else None
     media = Media(store) if Signal.MEDIA in endpoints else None
-    return Pipeline(tracer_provider, meter_provider, logger_provider, store, scores, media, senders, endpoints)
+    return Pipeline(tracer_provider, meter_provider, logger_provider, store, media, senders, endpoints)
 
 
 def _transport(endpoint: Endpoint, signal: Signal) -> Transport:

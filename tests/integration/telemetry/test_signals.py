@@ -192,7 +192,6 @@ def test_each_signal_has_variables_of_its_own(tmp_path: Path) -> None:
         Signal.TRACES: "http://127.0.0.1:9/v1/traces",
         Signal.LOGS: "http://127.0.0.1:10/logs",
     }
-    assert pipeline.scores is None
     assert pipeline.shutdown(5)
     assert pipeline.shutdown(5), "twice does no harm"
 
@@ -249,7 +248,6 @@ def test_logs_that_nobody_sends_do_not_wait(tmp_path: Path) -> None:
         LANGFUSE_SECRET_KEY="sk",
     )
     assert set(pipeline.endpoints) == {Signal.TRACES, Signal.SCORES, Signal.MEDIA}
-    assert pipeline.scores is not None
     pipeline.logger_provider.get_logger("t").emit(event_name="stays", context=Context())
     assert pipeline.store.flush(5)
     assert pipeline.store.stats().written == 1
