@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query
@@ -10,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from voicespan.sdk.reading import StoredSpan, TraceSummary, reader_of
 from voicespan.sdk.store import Store
+from voicespan_server.drain import in_thread_of_its_own
 from voicespan_server.rest.common import GUARD, GUARDED, STORED, TheServer, TraceId, problems
 
 router = APIRouter(tags=["traces"], dependencies=GUARD, responses=GUARDED | STORED)
@@ -41,7 +43,8 @@ async def get_trace(trace_id: TraceId, server: TheServer) -> list[StoredSpan]:
 @router.get("/v1/traces/{trace_id}/link")
 async def get_link(trace_id: TraceId, server: TheServer) -> TraceLink:
     """Where Langfuse shows a trace."""
-    return TraceLink(langfuse=await asyncio.to_thread(server.langfuse_link, trace_id))
+    # A Langfuse that hangs, and is asked which project the keys are of, holds up nobody who reads the store.
+    return TraceLink(langfuse=await in_thread_of_its_own(partial(server.langfuse_link, trace_id)))
 
 
 def _latest(store: Store, limit: int) -> list[TraceSummary]:

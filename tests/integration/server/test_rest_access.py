@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -97,6 +98,21 @@ async def test_a_question_that_a_stopping_server_cannot_wait_for_is_told_so(
         server.should_exit = True
         assert ((await answer).status_code, (await answer).json()) == (503, {"detail": "the server is stopping"})
     assert "Traceback" not in caplog.text
+
+
+async def test_a_langfuse_that_hangs_holds_up_its_links_alone(keyed: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(keyed.server, "langfuse_link", lambda trace_id: str(answers.wait(10)))
+    path = "/v1/traces/" + "0" * 32 + "/link"
+    links = [asyncio.create_task(keyed.client.get(path, headers=AS_ALICE)) for _ in range(40)]
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0)
+            assert (await keyed.client.get("/v1/sessions", headers=AS_ALICE)).status_code == 200
+        assert not any(link.done() for link in links)
+    finally:
+        answers.set()
+    assert {(await link).json()["langfuse"] for link in links} == {"True"}
 
 
 async def test_the_openapi_says_how_to_show_a_key_and_what_each_route_answers(keyed: Api) -> None:
