@@ -6,7 +6,9 @@ are plain integers that the SDK reads when it collects: a counter that is added 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
@@ -27,6 +29,14 @@ MAX_MODELS = 64
 MAX_TOOL_NAMES = 100
 OTHER = "_OTHER"
 _OWN_CODES = 3000  # RFC 6455, 7.4.2: from here on codes are not the protocol's
+
+
+# Calls may run in several threads: what is lost of a sum is lost for good. No child of a fork finds it held.
+ONE_AT_A_TIME = Lock()
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(
+        before=ONE_AT_A_TIME.acquire, after_in_parent=ONE_AT_A_TIME.release, after_in_child=ONE_AT_A_TIME.release
+    )
 
 
 class Metrics:
@@ -69,7 +79,8 @@ class Metrics:
     def count(self, name: str, labels: Labels, amount: float = 1) -> None:
         """Add to a count."""
         counts = self._counts[name]
-        counts[labels] = counts.get(labels, 0) + amount
+        with ONE_AT_A_TIME:
+            counts[labels] = counts.get(labels, 0) + amount
 
     def tool_name(self, name: str) -> str:
         """A tool's name as a label: its own for the first hundred of the process."""

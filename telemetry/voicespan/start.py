@@ -23,7 +23,7 @@ from voicespan.content import Capture, capture_from_environment
 from voicespan.cost import bare_name, prices_of
 from voicespan.identity import Identity
 from voicespan.live_settings import LiveSettings, settings_from_environment
-from voicespan.metrics import Metrics
+from voicespan.metrics import ONE_AT_A_TIME, Metrics
 from voicespan.session import VoiceSession
 
 VERSION = version("voicespan")
@@ -117,7 +117,8 @@ def inert(provider: object) -> bool:
 def _metrics_of(provider: MeterProvider) -> Metrics | None:
     if inert(provider):
         return None  # what is made of it would be made once more of the one that the program sets later
-    found = _made.get(id(provider))
-    if found is None:
-        found = _made[id(provider)] = (provider, Metrics(provider.get_meter(c.SCOPE, VERSION)))
+    with ONE_AT_A_TIME:
+        found = _made.get(id(provider))
+        if found is None:
+            found = _made[id(provider)] = (provider, Metrics(provider.get_meter(c.SCOPE, VERSION)))
     return found[1]

@@ -2,16 +2,19 @@
 
 import re
 from dataclasses import replace
+from threading import Thread
+from typing import Any
 
 import pytest
+from opentelemetry.metrics import NoOpMeter
 
 from support.received import ReceivedMetric
 from support.story import at, turns
 from support.telling import IDENTITY, MODEL, Recorder, named, tell
-from voicespan import ToolOutcome, TraceShape, VoiceSession
+from voicespan import Metrics, ToolOutcome, TraceShape, VoiceSession
 from voicespan import conventions as c
 from voicespan import events as ev
-from voicespan.metrics import MAX_TOOL_NAMES, OTHER
+from voicespan.metrics import MAX_TOOL_NAMES, OTHER, Labels
 
 CALL = "ON MIC VAS I VAE CALL1 RESP1 a A T A GC U TC I VAE A GC VAS INT U TC GA CUT ON cc A GC U TC BYE"
 # What a good call has none of: an answer that never came, audio that was dropped, a message out of place.
@@ -215,3 +218,24 @@ def test_a_gap_is_between_a_turn_and_the_next_and_never_has_a_turn_in_it(
     told = sorted(turns(story), key=lambda record: record.index)
     between = [(told[after].start_ns - told[before].end_ns) / 1e9 for before, after in gaps]
     assert points(measured(recorder)[c.METRIC_GAP]) == {(): (pytest.approx(sum(between)), len(gaps))}
+
+
+def test_calls_in_several_threads_are_counted_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = Metrics(NoOpMeter("voicespan"))
+    labels = (("any", "label"),)
+
+    class Interrupted(dict[Labels, float]):
+        """Another thread counts between the reading of a sum and the writing of it."""
+
+        def get(self, key: Labels, default: float | None = None) -> Any:  # type: ignore[override]
+            found = super().get(key, default)
+            if not other.is_alive() and not other.ident:
+                other.start()
+                other.join(0.05)
+            return found
+
+    other = Thread(target=metrics.count, args=(c.METRIC_TURNS, labels))
+    monkeypatch.setitem(metrics._counts, c.METRIC_TURNS, Interrupted())
+    metrics.count(c.METRIC_TURNS, labels)
+    other.join()
+    assert metrics._counts[c.METRIC_TURNS][labels] == 2

@@ -2,9 +2,12 @@
 
 from array import array
 from dataclasses import replace
+from threading import Thread
+from typing import Any
 
 import pytest
 from opentelemetry import metrics, trace
+from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.util._once import Once
@@ -311,3 +314,29 @@ def test_audio_that_could_not_be_sent_is_taken_back(recorder: Recorder, provider
     session.audio_sent(bytes(16_000))
     session.close(Close(1000))
     assert named(recorder.spans(), "WebSocket Session").attributes["voicespan.session.input_audio_duration"] == 2.0
+
+
+def test_the_first_sessions_of_several_threads_share_their_instruments(providers: Providers) -> None:
+    reader = InMemoryMetricReader()
+
+    def turn() -> None:
+        session = start_session("any", providers=replace(providers, meter=meter_provider))
+        session.feed(ev.ModelText("Hi"))
+        session.feed(ev.TurnComplete())
+        session.close(Close(1000))
+
+    class Slow(MeterProvider):
+        def get_meter(self, *args: Any, **kwargs: Any) -> Meter:
+            if not other.ident:
+                other.start()
+                other.join(0.05)  # it must wait for the instruments that are made here
+            return super().get_meter(*args, **kwargs)
+
+    other = Thread(target=turn)
+    meter_provider = Slow([reader], shutdown_on_exit=False)
+    turn()
+    other.join()
+    data = reader.get_metrics_data()
+    assert data
+    found = {m.name: m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
+    assert [getattr(point, "value", None) for point in found["voicespan.turns"].data.data_points] == [2]
