@@ -96,11 +96,13 @@ from voicespan.sdk.pipeline import configure
 pipeline = configure(Path(sys.argv[1]), service_version="1", set_global=False, environ={})
 child = os.fork()
 if child:
-    os.wait() if sys.argv[2] == "ends" else None
-    print(child, flush=True)
+    if sys.argv[2] == "ends":
+        os.wait()
+        print(child, flush=True)
     sys.stdin.read()
 elif sys.argv[2] == "ends":
     os._exit(0 if pipeline.shutdown(10) else 1)
+print(os.getpid(), flush=True)  # the fork is over for the child too
 time.sleep(60)
 """
 

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,15 @@ async def test_running_calls_may_finish_and_new_ones_are_refused(
     assert [(s.name, s.status) for s in refusals] == [("Voice Session", "ERROR")]
 
 
+@pytest.fixture
+def hangups() -> Iterator[None]:
+    """Programs that are started hear of a terminal's end, also where the tests run under nohup."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
+
+
+@pytest.mark.usefixtures("hangups")
 async def test_a_terminal_that_is_closed_or_interrupted_cuts_no_call_that_may_finish(
     environ: dict[str, str], receiver: OtlpHttpSink
 ) -> None:
