@@ -1,5 +1,6 @@
 """The command line as a newcomer uses it."""
 
+import importlib.metadata
 import json
 import os
 import signal
@@ -264,6 +265,11 @@ def test_a_server_takes_as_many_descriptors_as_it_may_have() -> None:
             assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_version_is_the_distributions(tmp_path: Path) -> None:
+    done = voicespan(tmp_path, "--version")
+    assert done.stdout == f"voicespan {importlib.metadata.version('voicespan')}\n"
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:

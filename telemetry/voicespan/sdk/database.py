@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -106,10 +107,17 @@ def open_for_writing(path: Path, synchronous: Synchronous = "NORMAL") -> sqlite3
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _make_private(path)
         with store_errors(path, "opened", "not a Voicespan store"):
             return _prepared(sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False), path, synchronous)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}") from error
+
+
+def _make_private(path: Path) -> None:
+    """Where there is no file, make one for its owner alone: what people said is in it. SQLite's logs take after it."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def open_beside(path: Path) -> sqlite3.Connection:

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 import textwrap
@@ -81,6 +82,22 @@ def test_processes_that_start_at_once_share_the_file(path: Path) -> None:
         process.stdin.write("go\n")
         process.stdin.flush()
     assert [process.communicate(timeout=30)[0].strip() for process in started] == ["False"] * 4
+
+
+def test_a_file_that_is_made_is_its_owners_alone_and_one_that_was_there_stays_as_it_is(path: Path) -> None:
+    former = os.umask(0)
+    try:
+        for mode in (0o600, 0o640):
+            store = Store(path)
+            provider_of(store).get_tracer("scope").start_span("one").end()
+            assert store.flush(5)
+            files = [path, *path.parent.glob(f"{path.name}-*")]
+            assert len(files) == 3, "the log and its index"
+            assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {mode}
+            store.close()
+            path.chmod(0o640)
+    finally:
+        os.umask(former)
 
 
 def test_reading_changes_nothing_in_a_file(path: Path) -> None:
