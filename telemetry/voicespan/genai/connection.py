@@ -22,7 +22,7 @@ from voicespan.genai.errors import (
     ABNORMAL,
     GOING_AWAY,
     NORMAL,
-    came_through_session,
+    came_through,
     close_of,
     ended_connection,
     error_type,
@@ -107,15 +107,15 @@ class Connection:
             self._end(close_of(error), error_type(error))
 
     @guarded(default=None)
-    def left(self, error: BaseException | None) -> None:
-        """The program leaves, or closes, the session."""
+    def left(self, session: object, error: BaseException | None) -> None:
+        """The program leaves, or closes, google-genai's session."""
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]  # a TaskGroup puts its task's error into one
         if error is None or (isinstance(error, SystemExit) and not error.code):
             self._end(Close(NORMAL, "", "server"), None)
         elif isinstance(error, (CancelledError, GeneratorExit, KeyboardInterrupt)):
             self._end(Close(NORMAL, "cancelled", "server"), None)
-        elif ended_connection(error) and came_through_session(error):
+        elif ended_connection(error) and came_through(session, error):
             self._lost(error)
         else:
             self._end(Close(NORMAL, "", "server"), error_type(error))

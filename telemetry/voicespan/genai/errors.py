@@ -40,12 +40,15 @@ def ended_connection(error: BaseException) -> bool:
     )
 
 
-def came_through_session(error: BaseException) -> bool:
-    """Whether an error came out of google-genai's session, and not of another socket or file of the program's."""
+def came_through(session: object, error: BaseException) -> bool:
+    """Whether an error came out of a session, and not of another one, or of a socket or a file of the program's."""
     step = error.__traceback__
-    while step is not None and step.tb_frame.f_globals.get("__name__") != live.__name__:
+    while step is not None:
+        frame = step.tb_frame
+        if frame.f_globals.get("__name__") == live.__name__ and frame.f_locals.get("self") is session:
+            return True
         step = step.tb_next
-    return step is not None
+    return False
 
 
 def error_type(error: BaseException) -> str:

@@ -98,13 +98,13 @@ class Patches:
             yield session
         except BaseException as error:
             # Told before the socket says goodbye, which may take seconds.
-            connection.left(error)
+            connection.left(session, error)
             if _closed_by_python(error):
                 raise  # google-genai's own generator will be, too, and two at once may not close it
             if not await opened.__aexit__(type(error), error, error.__traceback__):
                 raise
         else:
-            connection.left(None)
+            connection.left(session, None)
             await opened.__aexit__(None, None, None)
 
 
@@ -211,7 +211,7 @@ def _close(original: Method) -> Method:
     @functools.wraps(original)
     async def close(self: live.AsyncSession, *args: Any, **kwargs: Any) -> Any:
         if connection := connection_of(self):
-            connection.left(None)
+            connection.left(self, None)
         return await original(self, *args, **kwargs)
 
     return close

@@ -109,6 +109,22 @@ async def test_what_leaves_the_block_is_told_as_what_it_is(
     assert ended(recorder) == told
 
 
+async def test_another_session_that_is_lost_is_another(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
+    async def two() -> None:
+        async with client().aio.live.connect(model=MODEL), client().aio.live.connect(model=MODEL) as other:
+            wire.last.drop(1011, "unavailable")
+            await answer(other)
+
+    instrument()
+    with pytest.raises(errors.APIError):
+        await two()
+    found = [span.attributes for span in recorder.spans() if span.name == "WebSocket Session"]
+    assert [(a["voicespan.session.close_code"], a["voicespan.session.close_initiator"]) for a in found] == [
+        (1011, "provider"),
+        (1000, "server"),
+    ]
+
+
 async def test_a_send_that_finds_the_connection_lost_is_told_as_that(
     wire: Wire, recorder: Recorder, instrument: Instrument
 ) -> None:
