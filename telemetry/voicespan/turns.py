@@ -140,7 +140,7 @@ class Turn:
     open_tools: int = 0
     tools_began_ns: int = 0
     tools_end_ns: int = 0
-    tool_s: float = 0.0
+    tool_ns: int = 0
     usage: Usage | None = None
     report: Usage | None = None
     waiting: bool = False
@@ -242,7 +242,7 @@ class Turn:
     def _book_tools(self, now: int) -> None:
         """Parallel calls are waited for once, and only what comes before the voice is part of its latency."""
         until = min(now, self.answer.first_ns or now)
-        self.tool_s += max(0, until - self.tools_began_ns) / 1e9
+        self.tool_ns += max(0, until - self.tools_began_ns)
         self.tools_began_ns = now
 
     @property
@@ -284,8 +284,8 @@ class Turn:
         first_ns = self.answer.first_ns
         if first_ns is None or not self.source.precedes_output:
             return op.Latency(endpointing_s)
-        model_s = max(0.0, (first_ns - decided) / 1e9 - self.tool_s) if told and decided <= first_ns else None
-        return op.Latency(endpointing_s, self.tool_s, model_s, self.answer.transport_s())
+        model_s = max(0, first_ns - decided - self.tool_ns) / 1e9 if told and decided <= first_ns else None
+        return op.Latency(endpointing_s, self.tool_ns / 1e9, model_s, self.answer.transport_s())
 
     def record(self, now: int) -> op.TurnRecord:
         """All that will ever be known of it."""
