@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from threading import Lock
+from threading import RLock
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
@@ -31,8 +31,9 @@ OTHER = "_OTHER"
 _OWN_CODES = 3000  # RFC 6455, 7.4.2: from here on codes are not the protocol's
 
 
-# Calls may run in several threads: what is lost of a sum is lost for good. No child of a fork finds it held.
-ONE_AT_A_TIME = Lock()
+# Calls may run in several threads: what is lost of a sum is lost for good. No child of a fork finds it held, and a
+# session that is collected meanwhile, which counts too, does not wait for itself.
+ONE_AT_A_TIME = RLock()
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(
         before=ONE_AT_A_TIME.acquire, after_in_parent=ONE_AT_A_TIME.release, after_in_child=ONE_AT_A_TIME.release

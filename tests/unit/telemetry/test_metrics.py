@@ -14,7 +14,7 @@ from support.telling import IDENTITY, MODEL, Recorder, named, tell
 from voicespan import Metrics, ToolOutcome, TraceShape, VoiceSession
 from voicespan import conventions as c
 from voicespan import events as ev
-from voicespan.metrics import MAX_TOOL_NAMES, OTHER, Labels
+from voicespan.metrics import MAX_TOOL_NAMES, ONE_AT_A_TIME, OTHER, Labels
 
 CALL = "ON MIC VAS I VAE CALL1 RESP1 a A T A GC U TC I VAE A GC VAS INT U TC GA CUT ON cc A GC U TC BYE"
 # What a good call has none of: an answer that never came, audio that was dropped, a message out of place.
@@ -239,3 +239,17 @@ def test_calls_in_several_threads_are_counted_whole(monkeypatch: pytest.MonkeyPa
     metrics.count(c.METRIC_TURNS, labels)
     other.join()
     assert metrics._counts[c.METRIC_TURNS][labels] == 2
+
+
+def test_a_session_that_is_collected_while_another_counts_does_not_wait_for_itself() -> None:
+    metrics = Metrics(NoOpMeter("voicespan"))
+    labels = (("any", "label"),)
+
+    def count_within() -> None:  # as a session's end does that the garbage collector calls
+        with ONE_AT_A_TIME:
+            metrics.count(c.METRIC_TURNS, labels)
+
+    thread = Thread(target=count_within, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert metrics._counts[c.METRIC_TURNS] == {labels: 1}
