@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import hashlib
+import os
 import time
 import weakref
 from collections import OrderedDict
@@ -100,11 +101,15 @@ class Calls:
     def __init__(self, resume_window_s: float) -> None:
         self.resume_window_s = resume_window_s
         self._open: set[Call] = set()
+        self._pid = os.getpid()
         self._ends_with_process = False
         self._given: OrderedDict[bytes, Given] = OrderedDict()
 
     def add(self, call: Call) -> None:
         """A call begins. Those whose time ran out while no loop told of it end now."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._open.clear()  # they go on in the process that was forked
         now_s = time.monotonic()
         for waiting in [call for call in list(self._open) if call.due_s <= now_s]:  # other threads have calls, too
             waiting.end()
@@ -137,7 +142,9 @@ class Calls:
 
     @guarded(default=None)
     def end_all(self, reason: str) -> None:
-        """Nothing will come any more: every call ends, as what it was."""
+        """Nothing will come any more: every call of this process ends, as what it was."""
+        if self._pid != os.getpid():
+            return
         for call in list(self._open):
             if call.connection and call.connection.live:
                 call.connection.abandoned(reason)

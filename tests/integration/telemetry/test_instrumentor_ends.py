@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import gc
+import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -359,6 +360,32 @@ async def test_uninstrument_ends_what_is_open_and_puts_everything_back(
     async with held(client().aio.live, model=MODEL):
         pass
     assert len(recorder.spans()) == 2
+
+
+async def test_a_child_of_a_fork_ends_its_own_calls_and_none_of_its_parents(
+    wire: Wire, recorder: Recorder, instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instrumentor = instrument()
+    stays_open = client().aio.live.connect(model=MODEL)
+    await stays_open.__aenter__()
+    monkeypatch.setattr(os, "getpid", lambda: -1)  # a child, as far as it can tell
+    its_own = client().aio.live.connect(model=MODEL)
+    await its_own.__aenter__()
+    instrumentor.uninstrument()
+    assert [span.name for span in recorder.spans()].count("WebSocket Session") == 1
+    for opened in (its_own, stays_open):
+        await opened.__aexit__(None, None, None)
+    assert [span.name for span in recorder.spans()].count("WebSocket Session") == 2
+
+
+async def test_a_child_of_a_fork_that_calls_nobody_tells_nothing(
+    wire: Wire, recorder: Recorder, instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instrumentor = instrument()
+    async with client().aio.live.connect(model=MODEL):
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        instrumentor.uninstrument()
+        assert [span.name for span in recorder.spans()] == ["Live Connection 1"]
 
 
 async def test_two_tasks_on_one_session(wire: Wire, recorder: Recorder, instrument: Instrument) -> None:
