@@ -13,9 +13,13 @@ from voicespan_simulator.deeds import ConnectionDeed
 
 
 def read_deeds(file: Path) -> dict[str, list[ConnectionDeed]]:
-    """The connections by label, each label's in the order in which they were opened."""
+    """The connections by label, each label's in the order in which they were opened.
+
+    A line that has no end yet is being written: a reader sees a long one grow.
+    """
     found: dict[str, list[ConnectionDeed]] = {}
-    connections = [_read(ConnectionDeed, json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+    connections = [_read(ConnectionDeed, json.loads(line)) for line in lines]
     for connection in sorted(connections, key=lambda connection: connection.connection):
         found.setdefault(connection.label, []).append(connection)
     return found

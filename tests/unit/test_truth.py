@@ -132,6 +132,14 @@ def test_deeds_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read.exchanges[0].turns[0].generations == written.exchanges[0].turns[0].generations
 
 
+def test_a_deed_that_is_being_written_is_none_yet(tmp_path: Path) -> None:
+    file = tmp_path / "deeds.jsonl"
+    DiaryFile(file).write(done()[0])
+    line = file.read_text()
+    file.write_text(line + line[: len(line) // 2])
+    assert len(read_deeds(file)["caller"]) == 1
+
+
 def as_told() -> tuple[Expected, Recorder]:
     """A short call as the library tells it, and what would be expected of that."""
     recorder = Recorder()
