@@ -23,6 +23,7 @@ KNOWN_USAGE = {
     "gen_ai.usage.total_tokens",
 }
 MISREAD_NAMES = {"input", "output", "prompt", "model", "events", "input.value", "output.value"}
+_UUID = re.compile(rb"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 CONTENT_KEYS = re.compile(
     r"^(langfuse\.(observation|trace)\.(input|output)"
     r"|gen_ai\.(input|output)\.messages|gen_ai\.system_instructions|gen_ai\.tool\.(definitions|call\.(arguments|result)))$"
@@ -213,8 +214,9 @@ def no_content(spans: Sequence[ReceivedSpan], *secrets: str) -> None:
     for found in spans:
         for key in found.attributes:
             assert not CONTENT_KEYS.match(key), f"{found.name} carries {key}"
+        said = _UUID.sub(b"", found.raw)  # whose digits spell words too, such as cafe
         for secret in secrets:
-            assert secret.encode() not in found.raw, f"{found.name} carries {secret!r}"
+            assert secret.encode() not in said, f"{found.name} carries {secret!r}"
 
 
 def root_of(spans: Sequence[ReceivedSpan]) -> ReceivedSpan:

@@ -130,3 +130,11 @@ def test_words_are_found_by_their_key_and_by_themselves() -> None:
     contract.no_content([quiet], "cathedral")
     with pytest.raises(AssertionError, match="park"):
         contract.no_content([quiet], "park")
+
+
+def test_an_id_spells_no_word() -> None:
+    unheard = {"langfuse.observation.input": None, "langfuse.observation.output": None}
+    an_id = b"1234cafe-0000-4000-8000-00000000cafe"
+    contract.no_content([turn(unheard, raw=an_id)], "cafe")
+    with pytest.raises(AssertionError, match="cafe"):
+        contract.no_content([turn(unheard, raw=an_id + b'{"query":"cafe"}')], "cafe")
